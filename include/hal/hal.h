@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hal/hal.h
+ * @brief All of libhal. A driver needs only <hal/driver.h>.
+ */
+#ifndef HAL_HAL_H
+#define HAL_HAL_H
+
+#include <hal/attribute.h>
+#include <hal/deadline.h>
+#include <hal/device.h>
+#include <hal/driver.h>
+#include <hal/error.h>
+#include <hal/registry.h>
+#include <hal/uart.h>
+#include <hal/uri.h>
+#include <hal/version.h>
+
+#endif
