@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# tests/fuzz/fuzz_NOUN.c -> a libFuzzer program and a test of HAL_FUZZ_RUNS inputs, starting from
+# the seeds in tests/fuzz/corpus/NOUN. What is found stays in the build tree and is tried first the
+# next time. Longer by hand: build/fuzz/fuzz_uri -max_total_time=3600 build/fuzz/corpus/uri
+
+set(HAL_FUZZ_RUNS 100000 CACHE STRING "Inputs each fuzz target is given by ctest")
+
+file(GLOB hal_fuzz_files CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
+foreach(file IN LISTS hal_fuzz_files)
+    get_filename_component(target "${file}" NAME_WE)
+    string(REPLACE "fuzz_" "" noun ${target})
+    set(found "${PROJECT_BINARY_DIR}/corpus/${noun}")
+    set(seeds "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${noun}")
+    file(MAKE_DIRECTORY "${found}")
+    if(NOT IS_DIRECTORY "${seeds}")
+        set(seeds "")
+    endif()
+    add_executable(${target} "${file}")
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    target_link_libraries(${target} PRIVATE hal::hal)
+    add_test(NAME ${target} COMMAND ${target} -runs=${HAL_FUZZ_RUNS} -seed=1 -max_len=4096
+        -timeout=10 -print_final_stats=1 "-artifact_prefix=${PROJECT_BINARY_DIR}/${target}-"
+        "${found}" ${seeds})
+    set_tests_properties(${target} PROPERTIES TIMEOUT 300
+        ENVIRONMENT "HAL_DRIVER_PATH=${PROJECT_BINARY_DIR}/lib/hal/drivers")
+endforeach()
