@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One look at this machine: every source asked, every device made a record."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from . import access, identity
+from .record import CLASSES, Inventory, Problem, Record
+from .sources import SOURCES, Context, Facts, Source, hardware
+from .sysfs import Node, Sysfs, natural
+
+
+def local_devices(root: str = "/") -> list[Record]:
+    """The devices of this machine, ordered by class and name.
+
+    No device node is opened. See `local_inventory` for what could not be seen, and for states that
+    take account of the installed drivers and of other processes.
+
+    Args:
+        root: Where the machine's root is; another than "/" reads a copied or made-up machine.
+    """
+    return list(local_inventory(root))
+
+
+def local_inventory(
+    root: str = "/",
+    *,
+    drivers: Mapping[str, str] | None = None,
+    holders: bool = False,
+    classes: Collection[str] = CLASSES,
+) -> Inventory:
+    """The devices of this machine, and what could not be seen.
+
+    Args:
+        root: Where the machine's root is; another than "/" reads a copied or made-up machine.
+        drivers: HAL drivers: name, and why it cannot be used ("" when it can). None: not
+            considered.
+        holders: Look through all processes for who holds which device. It takes a while on a busy
+            machine (about 20 us an open file).
+        classes: Which classes to look for.
+    """
+    problems: list[Problem] = []
+    tree = _tree(root, problems)
+    found = list(_collect(tree, classes, problems))
+    machine = tree.read(f"{tree.root}/etc/machine-id")
+    records = [_record(seen, machine, tree.root, drivers) for seen in found]
+    records = _tell_apart(records, found, machine, problems)
+    records = _linked(records)
+    if holders:
+        records = _with_holders(records, tree.root, problems)
+    return Inventory(tuple(records), tuple(problems), _unseen(tree, records, classes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    source: Source
+    node: Node
+    facts: Facts
+
+
+def _tree(root: str, problems: list[Problem]) -> Sysfs:
+    if os.path.realpath(root) != "/":
+        return Sysfs(root)
+    try:
+        from .udev import Udev  # Loads libudev, which a minimal system may lack.
+    except ImportError as error:
+        problems.append(Problem("udev", f"{error}: reading sysfs alone, without udev's names"))
+        return Sysfs(root)
+    tree = Udev()
+    if not tree.running:
+        cause = "udevd is not running: no links like /dev/serial/by-id, node rights as the kernel"
+        problems.append(Problem("udev", f"{cause} sets them"))
+    return tree
+
+
+def _collect(tree: Sysfs, classes: Collection[str], problems: list[Problem]) -> Iterable[_Seen]:
+    context = Context(tree.root)
+    for source in SOURCES:
+        if source.device_class not in classes:
+            continue
+        try:
+            nodes = list(tree.nodes(source.subsystem))
+        except OSError as error:
+            problems.append(Problem(source.device_class, f"{source.subsystem}: {error}"))
+            continue
+        for node in nodes:
+            try:
+                facts = source.describe(node, context)
+                if facts is not None:
+                    _fill(facts, node, context)
+                    yield _Seen(source, node, facts)
+            except (OSError, ValueError) as error:
+                problems.append(Problem(source.device_class, f"{node.name}: {error}"))
+
+
+def _fill(facts: Facts, node: Node, context: Context) -> None:
+    """What a describing function left open comes from the hardware underneath."""
+    vendor, model, serial = hardware(node, context)
+    facts.vendor = facts.vendor or vendor
+    facts.model = facts.model or model
+    facts.serial = facts.serial or serial
+    links = node.properties.get("DEVLINKS", "").split()
+    facts.addresses = [*filter(None, [facts.node]), *links, *facts.addresses]
+
+
+def _record(seen: _Seen, machine: str, root: str, drivers: Mapping[str, str] | None) -> Record:
+    source, node, facts = seen.source, seen.node, seen.facts
+    key, meaning = identity.derive(source.device_class, node, machine)
+    state, detail = _state(facts, root, drivers)
+    return Record(
+        id=key,
+        identity=meaning,
+        name=node.name,
+        device_class=source.device_class,
+        vendor=facts.vendor,
+        model=facts.model,
+        serial=facts.serial,
+        driver=facts.driver,
+        kernel_driver=_kernel_driver(node),
+        uri=facts.uri,
+        addresses=tuple(facts.addresses),
+        properties={key: value for key, value in facts.properties.items() if value},
+        state=state,
+        detail=detail,
+        path=node.devpath,
+    )
+
+
+def _kernel_driver(node: Node) -> str:
+    """The driver nearest above; "serial-base" is a layer that is bound to itself."""
+    drivers = (step.driver for step in node.line() if step.subsystem != "serial-base")
+    return next(filter(None, drivers), "")
+
+
+def _state(facts: Facts, root: str, drivers: Mapping[str, str] | None) -> tuple[str, str]:
+    if facts.kernel:
+        return "kernel", facts.kernel
+    if facts.driver and drivers is not None and drivers.get(facts.driver, "absent"):
+        return "no driver", drivers.get(facts.driver) or f"no driver {facts.driver} is installed"
+    if facts.driver and not facts.node:
+        return "no node", facts.hint
+    if not facts.node:
+        return "present", ""
+    try:
+        rights = access.rights(root + facts.node)
+    except OSError as error:
+        return "no node", f"{facts.node}: {error.strerror}"
+    return ("ready", "") if rights.granted else ("denied", str(rights))
+
+
+def _tell_apart(
+    records: list[Record], found: list[_Seen], machine: str, problems: list[Problem]
+) -> list[Record]:
+    """Devices that claim one identity at two places get that of their place, all of them."""
+    count = Counter(record.id for record in records)
+    for record in records:
+        if count[record.id] > 1:
+            cause = f"{count[record.id]} devices claim to be {record.identity}"
+            problems.append(Problem(record.name, f"{cause}; told apart by place"))
+    return [
+        _placed(record, seen.node, machine) if count[record.id] > 1 else record
+        for record, seen in zip(records, found, strict=True)
+    ]
+
+
+def _placed(record: Record, node: Node, machine: str) -> Record:
+    key, meaning = identity.place(record.device_class, node, machine)
+    return replace(record, id=key, identity=meaning)
+
+
+def _linked(records: list[Record]) -> list[Record]:
+    """The records in order, each with the id of the nearest one above it."""
+    by_path = {record.path: record.id for record in records}
+    linked = [replace(record, parent=_above(record.path, by_path)) for record in records]
+    return sorted(linked, key=lambda r: (CLASSES.index(r.device_class), natural(r.name)))
+
+
+def _above(path: str, by_path: Mapping[str, str]) -> str:
+    while path := path.rpartition("/")[0]:
+        if path in by_path:
+            return by_path[path]
+    return ""
+
+
+def _with_holders(records: list[Record], root: str, problems: list[Problem]) -> list[Record]:
+    """The records, those that are ready told apart into free and busy."""
+    nodes = {os.path.realpath(root + r.node) for r in records if r.state == "ready"}
+    held, hidden = access.holders(nodes, root)
+    if hidden:
+        problems.append(
+            Problem("holders", f"{hidden} processes of other users cannot be looked into")
+        )
+    return [
+        _asked(record, held.get(os.path.realpath(root + record.node), [])) for record in records
+    ]
+
+
+def _asked(record: Record, held_by: list[access.Holder]) -> Record:
+    if record.state != "ready":
+        return record
+    return replace(record, state="busy" if held_by else "free", detail=", ".join(map(str, held_by)))
+
+
+def _unseen(tree: Sysfs, records: list[Record], classes: Collection[str]) -> dict[str, str]:
+    """Why there is nothing of a class."""
+    seen = {record.device_class for record in records}
+    reasons = {}
+    for device_class in CLASSES:
+        if device_class in seen or device_class not in classes:
+            continue
+        kinds = [s.subsystem for s in SOURCES if s.device_class == device_class]
+        known = [kind for kind in kinds if tree.folders(kind)]
+        reasons[device_class] = (
+            f"the kernel lists no device of {', '.join(known)}"
+            if known
+            else f"the kernel has no {' or '.join(kinds)} subsystem (not built in, or not loaded)"
+        )
+    return reasons

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One device, as discovery tells it; and what a whole look at a machine gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+CLASSES: Final = (
+    "serial",
+    "i2c",
+    "spi",
+    "gpio",
+    "iio",
+    "pwm",
+    "led",
+    "hwmon",
+    "pci",
+    "usb",
+    "memory",
+    "accelerator",
+    "network",
+    "video",
+    "sound",
+)
+"""Every value of `Record.device_class`, in the order of lists."""
+
+STATES: Final = {
+    "free": "you may open it and nobody holds it",
+    "ready": "you may open it; whether somebody holds it was not asked",
+    "busy": "a process has it open",
+    "kernel": "a kernel driver works with it",
+    "denied": "its node is there but your rights do not suffice",
+    "no node": "the kernel has the device but gives programs no node to open",
+    "no driver": "the HAL driver for it is not installed, or was refused",
+    "present": "it is there; no HAL driver serves this kind of device",
+}
+"""Every value of `Record.state` and its meaning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A device: who it is, where it is, what would serve it.
+
+    Text that is not known is "". Text that came from a device holds no control characters.
+
+    Attributes:
+        id: UUID that stays the same after a reboot; see `hal.discovery.identity` for the rule.
+        identity: What `id` was derived from, for people.
+        name: The kernel's name, "ttyUSB0", "0000:00:03.0"; may change when devices come and go.
+        device_class: One of `CLASSES`.
+        vendor: Maker of the hardware.
+        model: What the hardware is.
+        serial: Its serial number.
+        driver: Name of the HAL driver that serves such a device; "" when there is none.
+        kernel_driver: Name of the kernel driver bound to the hardware.
+        uri: What to give to `hal.open()`; "" when no HAL driver serves it.
+        addresses: Every way to name it, best first: node, links to it, bus or MAC address.
+        properties: What else the kernel or udev says. Sizes are in bytes, frequencies in Hz.
+        state: One of `STATES`.
+        detail: What `state` does not say: who holds it, which right is missing.
+        path: Its folder below /sys, "/devices/...".
+        parent: `id` of the nearest device above it that has a record; "" when there is none.
+    """
+
+    id: str
+    identity: str
+    name: str
+    device_class: str
+    vendor: str = ""
+    model: str = ""
+    serial: str = ""
+    driver: str = ""
+    kernel_driver: str = ""
+    uri: str = ""
+    addresses: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    state: str = "present"
+    detail: str = ""
+    path: str = ""
+    parent: str = ""
+
+    @property
+    def node(self) -> str:
+        """Path of the device node, "" when there is none."""
+        return next((address for address in self.addresses if address.startswith("/")), "")
+
+    @property
+    def description(self) -> str:
+        """Vendor and model in one text, "" when neither is known."""
+        if self.model.lower().startswith(self.vendor.lower()):
+            return self.model
+        return f"{self.vendor} {self.model}".strip()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as plain data, ready for `json.dumps`."""
+        return asdict(self) | {
+            "addresses": list(self.addresses),
+            "properties": dict(self.properties),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that could not be seen, and why; the rest was looked at all the same.
+
+    Attributes:
+        source: The class, or the device, that could not be described.
+        cause: What went wrong.
+    """
+
+    source: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What one look at a machine gave.
+
+    Attributes:
+        records: The devices, ordered by class and name.
+        problems: What failed.
+        unseen: For each class without a device: why there is none.
+    """
+
+    records: tuple[Record, ...]
+    problems: tuple[Problem, ...]
+    unseen: Mapping[str, str]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's devices through libudev (pyudev), with what udev's rules found out about them.
+
+Without udevd, as in many containers, libudev gives the kernel's own properties.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import pyudev  # type: ignore[import-untyped]
+
+from .sysfs import Node, Sysfs, natural, printable
+
+
+class Udev(Sysfs):
+    """All devices of this machine.
+
+    Attributes:
+        running: Is udevd there to keep its database, and to give nodes their names and rights?
+    """
+
+    def __init__(self) -> None:
+        super().__init__("/")
+        self._context = pyudev.Context()
+        self.running = os.path.exists("/run/udev/control")
+
+    def nodes(self, subsystem: str) -> Iterable[Node]:
+        """The devices of a bus or class."""
+        devices = self._context.list_devices(subsystem=subsystem)
+        for device in sorted(devices, key=lambda device: natural(device.sys_name)):
+            node = self.node(device.sys_path)
+            node.__dict__["properties"] = _properties(device)
+            yield node
+
+    def properties(self, path: str) -> dict[str, str]:
+        """uevent and udev database of one device."""
+        try:
+            return _properties(pyudev.Devices.from_sys_path(self._context, path))
+        except pyudev.DeviceNotFoundError:  # It went away, or is a folder that only groups others.
+            return super().properties(path)
+
+
+def _properties(device: pyudev.Device) -> dict[str, str]:
+    return {key: printable(value) for key, value in device.properties.items()}
