@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Everything is set up by the target that needs it; nothing is installed outside .venv but Debian
+# packages (tools/packages-*.txt). PYTHON=python3.X chooses another interpreter.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+PACKAGES_TEST := tools/packages-test.txt $(wildcard tests/lab/packages.txt)
+
+.PHONY: help venv build probe test bench lint format abi clean packages-build packages-test
+.DEFAULT_GOAL := help
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+
+packages-build:
+	@tools/bootstrap packages tools/packages-build.txt
+
+packages-test:
+	@tools/bootstrap packages tools/packages-build.txt $(PACKAGES_TEST)
+
+venv: packages-build ## set up .venv: build tools, test tools, the package (editable)
+	@mkdir -p build
+	@flock build/.lock tools/bootstrap venv test lint bench
+
+build: venv ## build the native parts in place, after a change
+	@flock build/.lock $(BIN)/python setup.py --quiet build_ext --inplace
+
+probe: build ## show this machine's devices, then drive a real serial line
+	$(BIN)/hal-probe list
+	$(BIN)/hal-probe test --pty
+
+test: packages-test build ## run every test
+	$(BIN)/pytest
+
+bench: build ## measure against the peers
+	$(BIN)/python -m bench
+
+lint: packages-test build ## ruff, mypy, clang-format, clang-tidy
+	$(BIN)/pytest -q tests/test_lint.py
+
+format: packages-test venv ## lay out C, C++ and Python sources evenly
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format --quiet .
+	git ls-files '*.c' '*.h' '*.cc' '*.cpp' | xargs clang-format -i
+
+abi: packages-test venv ## record today's ABI as the one to keep
+	$(BIN)/python tests/abi/record.py
+
+clean: ## remove all that was built, .venv too
+	rm -rf .venv build dist hal/_native *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find hal \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native parts of the package: libhal by CMake, then the two extension modules against it.
+
+libhal, its plug-ins, headers, hal.pc and CMake package become ``hal/_native`` (in place for an
+editable install); ``hal._core`` and ``hal._abi`` find ``libhal.so.1`` there by ``$ORIGIN``.
+Everything else about the package is in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import cmake
+import ninja
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent.resolve()
+HEADERS = sorted(ROOT.glob("include/hal/*.h")) + sorted(ROOT.glob("bindings/core/*.h*"))
+SKIP_NATIVE = "HAL_SKIP_NATIVE" in os.environ  # `make venv`: `make build` comes after it
+JOBS = os.environ.get("HAL_BUILD_JOBS", str(min(os.cpu_count() or 1, 8)))
+
+
+def version() -> str:
+    """The version that include/hal/version.h states."""
+    text = (ROOT / "include/hal/version.h").read_text(encoding="utf-8")
+    return ".".join(
+        re.findall(r"^#define HAL_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", text, re.MULTILINE)
+    )
+
+
+def build_native(tree: Path, stage: Path) -> None:
+    """Build libhal below ``tree`` and install it, as a wheel needs it, into ``stage``."""
+    program = os.path.join(cmake.CMAKE_BIN_DIR, "cmake")
+    subprocess.run(
+        [
+            program,
+            *("-S", str(ROOT), "-B", str(tree), "-G", "Ninja"),
+            f"-DCMAKE_MAKE_PROGRAM={os.path.join(ninja.BIN_DIR, 'ninja')}",
+            "-DCMAKE_INSTALL_LIBDIR=lib",
+            "-DHAL_WHEEL=ON",
+            "--log-level=WARNING",
+            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
+        ],
+        check=True,
+    )
+    subprocess.run([program, "--build", str(tree), "--parallel", JOBS], check=True)
+    shutil.rmtree(stage, ignore_errors=True)
+    subprocess.run(
+        [program, "--install", str(tree), "--prefix", str(stage), "--strip"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def mirror(source: Path, target: Path) -> None:
+    """Make ``target`` the same as ``source``.
+
+    A file is replaced by renaming, and only when it differs: programs that run keep the library
+    they have mapped, and what is unchanged is not built against again.
+    """
+    files = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    for name in files:
+        new, old = source / name, target / name
+        if old.is_file() and old.read_bytes() == new.read_bytes():
+            continue
+        old.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(new, f"{old}.new")
+        os.replace(f"{old}.new", old)
+    for path in target.rglob("*"):
+        if path.is_file() and path.relative_to(target) not in files:
+            path.unlink()
+
+
+def newer(obj: str, src: str) -> bool:
+    """Whether ``src`` or any header was changed after ``obj`` was compiled."""
+    if not os.path.exists(obj):
+        return True
+    made = os.path.getmtime(obj)
+    return any(os.path.getmtime(path) > made for path in (src, __file__, *HEADERS))
+
+
+class BuildExtensions(build_ext):
+    """Build libhal first, then the extension modules that link it."""
+
+    def run(self) -> None:
+        if SKIP_NATIVE:
+            return
+        package = ROOT / "hal" if self.inplace else Path(self.build_lib, "hal").resolve()
+        native = package / "_native"
+        temp = Path(self.build_temp).resolve().parent
+        build_native(temp / "native", temp / "native-stage")
+        mirror(temp / "native-stage", native)
+        for extension in self.extensions:
+            extension.include_dirs.append(str(native / "include"))
+            extension.library_dirs.append(str(native / "lib"))
+            extension.extra_link_args.append("-Wl,-rpath,$ORIGIN/_native/lib")
+            extension.depends += [*map(str, HEADERS), str(native / "lib" / "libhal.so.1")]
+            if "hal" not in extension.libraries:
+                extension.libraries.append("hal")
+        super().run()
+
+
+class BuildPython(build_py):
+    """Copy the Python files into an empty folder: no module that the tree no longer has."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib, "hal"), ignore_errors=True)
+        super().run()
+
+
+def extensions() -> list[Extension]:
+    """The extension modules, hal._abi excepted, which cffi adds by itself."""
+    sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("bindings/core/*.cpp"))
+    return [
+        Pybind11Extension(
+            "hal._core", sources, cxx_std=17, extra_compile_args=["-O2", "-fno-lto", "-Wall"]
+        )
+    ]
+
+
+with ParallelCompile("HAL_BUILD_JOBS", default=2, needs_recompile=newer):
+    setup(
+        version=version(),
+        ext_modules=extensions(),
+        cffi_modules=[] if SKIP_NATIVE else ["bindings/abi.py:ffibuilder"],
+        cmdclass={"build_ext": BuildExtensions, "build_py": BuildPython},
+        zip_safe=False,
+    )
