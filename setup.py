@@ -84,7 +84,7 @@ def newer(obj: str, src: str) -> bool:
     if not os.path.exists(obj):
         return True
     made = os.path.getmtime(obj)
-    return any(os.path.getmtime(path) > made for path in (src, __file__, *HEADERS))
+    return any(os.path.getmtime(path) > made for path in [src, __file__, *map(str, HEADERS)])
 
 
 class BuildExtensions(build_ext):
@@ -102,10 +102,17 @@ class BuildExtensions(build_ext):
             extension.include_dirs.append(str(native / "include"))
             extension.library_dirs.append(str(native / "lib"))
             extension.extra_link_args.append("-Wl,-rpath,$ORIGIN/_native/lib")
-            extension.depends += [*map(str, HEADERS), str(native / "lib" / "libhal.so.1")]
+            extension.depends += [__file__, *map(str, HEADERS), str(native / "lib/libhal.so.1")]
             if "hal" not in extension.libraries:
                 extension.libraries.append("hal")
         super().run()
+
+    def build_extensions(self) -> None:
+        # What the interpreter was linked with names folders of the machine it was built on.
+        for linker in ("linker_so", "linker_so_cxx"):
+            words = getattr(self.compiler, linker, None) or []
+            setattr(self.compiler, linker, [w for w in words if not w.startswith("-Wl,-rpath")])
+        super().build_extensions()
 
 
 class BuildPython(build_py):
