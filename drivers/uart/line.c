@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Speed, frame and flow control: what termios(3) holds. Every change is read back, since a tty
  * drops what it cannot do without an error. */
-#define _DEFAULT_SOURCE /* nanosleep */
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>

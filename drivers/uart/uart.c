@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Serial lines on the kernel's tty layer. Sources: termios(3), ioctl_tty(2), tty(4). */
-#define _DEFAULT_SOURCE /* realpath, strdup */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
