@@ -65,7 +65,9 @@ struct hal_attribute {
     double min;      /**< smallest and largest INT or FLOAT; both 0: the type's own limits */
     double max;
     const char *const *choices; /**< for CHOICE: ended by NULL */
-    const char *initial;        /**< value when the URI does not give it, as text; NULL: none */
+    /** Value when the URI does not give it, as text; NULL: none. `init` establishes it (it gets it
+     *  from hal_device_option()); the library calls `set` only for what the URI gives. */
+    const char *initial;
     /** Fetch the value into @p out (type is already set). 0 or negative errno. */
     int (*get)(struct hal_device *dev, const struct hal_attribute *attr, struct hal_value *out);
     /** Apply @p value, already checked against type, range and choices. 0 or negative errno. */

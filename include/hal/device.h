@@ -22,9 +22,10 @@
  * signal handler that runs during a wait ends it with -EINTR; nothing is lost, call again.
  *
  * ## Buffering
- * hal_read_exact() and hal_read_until() read ahead, one system call a chunk. What they read beyond
- * what was asked, or before a deadline passed, stays in the device and is what every later read
- * returns first: no byte is lost or reordered. Before their first use a device holds no buffer.
+ * hal_read_until() reads ahead, one system call a chunk. What it read beyond the delimiter, and
+ * what hal_read_exact() or it had read before a deadline passed, stays in the device and is what
+ * every later read returns first: no byte is lost or reordered. Before its first use a device
+ * holds no buffer.
  */
 #ifndef HAL_DEVICE_H
 #define HAL_DEVICE_H

@@ -40,12 +40,20 @@
 #include <hal/deadline.h>
 #include <hal/device.h>
 #include <hal/export.h>
+#include <hal/uri.h>
 #include <hal/version.h>
 
 HAL_BEGIN_DECLS
 
 /** One open device, as its driver sees it. Opaque; valid from `init` until `fini` returns. */
 struct hal_device;
+
+/** Properties of a driver as a whole; driver_ops.flags. */
+enum hal_driver_flag {
+    /** Takes URI options that its attribute table does not list (they are read with
+     *  hal_device_option_at()); without it such an option fails the open. */
+    HAL_DRIVER_ANY_OPTION = 1
+};
 
 /**
  * @brief What a driver can do. `init`, `read` and `write` are needed, the rest is optional: 0 means
@@ -80,6 +88,7 @@ struct driver_ops {
     size_t attribute_count;
     const char *summary; /**< one line for lists: what it drives */
     const char *address; /**< form of the address, for lists: "/dev/ttyX", "BUS/0xADDR" */
+    uint32_t flags;      /**< enum hal_driver_flag, or-ed */
 };
 
 /* ---- registering ---------------------------------------------------------------------------- */
@@ -157,6 +166,12 @@ HAL_API hal_deadline hal_device_open_deadline(const struct hal_device *dev);
 HAL_API int hal_device_option(const struct hal_device *dev, const char *name,
                               struct hal_value *out);
 
+/**
+ * @brief The URI's options as they were written, decoded. Only inside `init`.
+ * @return The option at @p index, NULL behind the last.
+ */
+HAL_API const struct hal_option *hal_device_option_at(const struct hal_device *dev, size_t index);
+
 /** @brief Keep the driver's own data for this device. The driver frees it in `fini`. */
 HAL_API void hal_device_set_state(struct hal_device *dev, void *state);
 /** @brief What hal_device_set_state() kept; NULL before. */
@@ -212,6 +227,13 @@ HAL_API int hal_device_wait(struct hal_device *dev, enum hal_lane lane, int fd, 
  */
 HAL_API void hal_device_wake(struct hal_device *dev, int events);
 
+/**
+ * @brief Drop what the library has buffered for reading (the driver has flushed the device).
+ *
+ * From any function of the driver. A hal_read_until() that waits forgets what it had, too.
+ */
+HAL_API void hal_device_drop_input(struct hal_device *dev);
+
 /* ---- errors -----------------------------------------------------------------------------------
  */
 
@@ -229,6 +251,13 @@ HAL_API HAL_PRINTF(4, 5) int hal_fail(int err, const char *operation, const char
 /** @brief hal_fail() with the cause alone, without strerror(): `operation "object": cause`. */
 HAL_API HAL_PRINTF(4, 5) int hal_fail_plain(int err, const char *operation, const char *object,
                                             const char *format, ...);
+
+/**
+ * @brief Pass on the failure of another function of this library, with its message.
+ * @param err  What that function returned.
+ * @return @p err. For drivers that stand on other devices: `return hal_fail_forward(err)`.
+ */
+HAL_API int hal_fail_forward(int err);
 
 /**
  * @brief open(2) a device node; O_CLOEXEC is added.

@@ -43,7 +43,8 @@ typedef int (*hal_driver_visitor)(const struct hal_driver_info *info, void *arg)
 
 /**
  * @brief Show every driver: registered ones, then the plug-in files of the search path.
- * @param visit  The visitor. It may call any function of this library.
+ * @param visit  The visitor. It may call any function of this library (the driver it is being shown
+ *              cannot be unregistered meanwhile: -EBUSY).
  * @param arg    Handed to it.
  * @return 0, what the visitor returned, -EFAULT, -ENOMEM. Any thread.
  *

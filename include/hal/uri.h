@@ -31,7 +31,7 @@ HAL_BEGIN_DECLS
 /** Most options in one URI. */
 #define HAL_OPTIONS_MAX 32
 
-/** One option of a parsed URI. Both strings point into the parsed URI's own text. */
+/** One option of a parsed URI. Both strings live as long as the parsed URI. */
 struct hal_option {
     const char *key;
     const char *value;

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is done with an open device: bytes, transfers, requests, waits and wakes. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* A short vectored write is joined into one, so that a message stays one message. */
+#define JOIN_MAX 4096
+
+ssize_t device_leave(struct hal_device *dev, enum hal_lane which, const char *operation,
+                     ssize_t result)
+{
+    if (UNLIKELY(result < 0))
+        error_settle((int)result, operation, dev->uri);
+    lane_leave(&dev->lanes[which]);
+    return result;
+}
+
+/* ---- read and write ------------------------------------------------------------------------- */
+
+static int say_hung_up(struct hal_device *dev, const char *operation)
+{
+    return hal_fail(-ENODEV, operation, dev->uri, "the descriptor reports a hang-up or an error");
+}
+
+/* Did the descriptor wake us with nothing but trouble? Then the driver's next -EAGAIN is final,
+ * since waiting again would return at once for ever. */
+static bool only_trouble(int events, int wanted)
+{
+    return (events & (POLLERR | POLLHUP | POLLNVAL)) && !(events & wanted);
+}
+
+ssize_t device_read(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
+{
+    struct lane *lane = &dev->lanes[HAL_LANE_READ];
+    bool trouble = false;
+
+    for (;;) {
+        lane->seen = atomic_load_explicit(&lane->wakes, memory_order_acquire);
+        ssize_t n = dev->ops.read(dev, buf, len, until);
+        if (UNLIKELY(n > (ssize_t)len))
+            return hal_fail_plain(-EPROTO, "read", dev->uri,
+                                  "the driver says %zd bytes, %zu were asked for", n, len);
+        if (LIKELY(n != -EAGAIN))
+            return n;
+        if (trouble)
+            return say_hung_up(dev, "read");
+        n = lane_wait(lane, dev->fd_in, POLLIN, until);
+        if (n < 0)
+            return n;
+        trouble = only_trouble((int)n, POLLIN);
+    }
+}
+
+/* One write by the driver, waiting until it takes something. */
+static ssize_t write_some(struct hal_device *dev, const void *buf, size_t len, hal_deadline until)
+{
+    struct lane *lane = &dev->lanes[HAL_LANE_WRITE];
+    bool trouble = false;
+
+    for (;;) {
+        lane->seen = atomic_load_explicit(&lane->wakes, memory_order_acquire);
+        ssize_t n = dev->ops.write(dev, buf, len, until);
+        if (UNLIKELY(n == 0 || n > (ssize_t)len))
+            return hal_fail_plain(-EPROTO, "write", dev->uri,
+                                  "the driver says it took %zd of %zu bytes", n, len);
+        if (LIKELY(n != -EAGAIN))
+            return n;
+        if (trouble)
+            return say_hung_up(dev, "write");
+        n = lane_wait(lane, dev->fd_out, POLLOUT, until);
+        if (n < 0)
+            return n;
+        trouble = only_trouble((int)n, POLLOUT);
+    }
+}
+
+ssize_t device_write(struct hal_device *dev, const void *buf, size_t len, hal_deadline until)
+{
+    const uint8_t *bytes = buf;
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = write_some(dev, bytes + done, len - done, until);
+        if (n < 0)
+            return done ? (ssize_t)done : n;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+static ssize_t read_some(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
+{
+    if (UNLIKELY(!len))
+        return 0;
+    if (UNLIKELY(!buf))
+        return -EFAULT;
+    if (UNLIKELY(len > HAL_LENGTH_MAX))
+        len = HAL_LENGTH_MAX;
+    if (UNLIKELY(atomic_load_explicit(&dev->buffered, memory_order_relaxed))) {
+        size_t n = buffer_take(dev, buf, len);
+        if (n)
+            return (ssize_t)n;
+    }
+    return device_read(dev, buf, len, until);
+}
+
+ssize_t hal_read(hal_handle handle, void *buf, size_t len, hal_deadline until)
+{
+    struct hal_device *dev;
+    int err = device_enter(handle, HAL_LANE_READ, "read", until, &dev);
+
+    if (UNLIKELY(err))
+        return err;
+    return device_leave(dev, HAL_LANE_READ, "read", read_some(dev, buf, len, until));
+}
+
+ssize_t hal_write(hal_handle handle, const void *buf, size_t len, hal_deadline until)
+{
+    struct hal_device *dev;
+    ssize_t n = device_enter(handle, HAL_LANE_WRITE, "write", until, &dev);
+
+    if (UNLIKELY(n))
+        return n;
+    if (UNLIKELY(len && !buf))
+        n = -EFAULT;
+    else
+        n = device_write(dev, buf, len < HAL_LENGTH_MAX ? len : HAL_LENGTH_MAX, until);
+    return device_leave(dev, HAL_LANE_WRITE, "write", n);
+}
+
+/* ---- vectored forms ------------------------------------------------------------------------- */
+
+/* The bytes of all buffers, or why they are refused. */
+static ssize_t total_length(const struct iovec *iov, size_t count)
+{
+    size_t total = 0;
+
+    if (count > HAL_SEGMENTS_MAX)
+        return -EINVAL;
+    if (count && !iov)
+        return -EFAULT;
+    for (size_t i = 0; i < count; i++) {
+        if (iov[i].iov_len && !iov[i].iov_base)
+            return -EFAULT;
+        if (iov[i].iov_len > HAL_LENGTH_MAX - total)
+            return -EINVAL;
+        total += iov[i].iov_len;
+    }
+    return (ssize_t)total;
+}
+
+static ssize_t read_vector(struct hal_device *dev, const struct iovec *iov, size_t count,
+                           hal_deadline until)
+{
+    ssize_t total = total_length(iov, count), got = 0;
+
+    if (total <= 0)
+        return total;
+    for (size_t i = 0; i < count; i++) {
+        if (!iov[i].iov_len)
+            continue;
+        ssize_t n = read_some(dev, iov[i].iov_base, iov[i].iov_len, got ? HAL_NOWAIT : until);
+        if (n < 0)
+            return got ? got : n;
+        got += n;
+        if ((size_t)n < iov[i].iov_len)
+            break;
+    }
+    return got;
+}
+
+static ssize_t write_vector(struct hal_device *dev, const struct iovec *iov, size_t count,
+                            hal_deadline until)
+{
+    ssize_t total = total_length(iov, count), done = 0;
+    uint8_t joined[JOIN_MAX];
+
+    if (total <= 0)
+        return total;
+    if (total <= JOIN_MAX) {
+        for (size_t i = 0; i < count; done += (ssize_t)iov[i++].iov_len)
+            if (iov[i].iov_len)
+                memcpy(joined + done, iov[i].iov_base, iov[i].iov_len);
+        return device_write(dev, joined, (size_t)total, until);
+    }
+    for (size_t i = 0; i < count; i++) {
+        ssize_t n = device_write(dev, iov[i].iov_base, iov[i].iov_len, until);
+        if (n < 0)
+            return done ? done : n;
+        done += n;
+        if ((size_t)n < iov[i].iov_len)
+            break;
+    }
+    return done;
+}
+
+ssize_t hal_readv(hal_handle handle, const struct iovec *iov, size_t count, hal_deadline until)
+{
+    struct hal_device *dev;
+    int err = device_enter(handle, HAL_LANE_READ, "read", until, &dev);
+
+    if (err)
+        return err;
+    return device_leave(dev, HAL_LANE_READ, "read", read_vector(dev, iov, count, until));
+}
+
+ssize_t hal_writev(hal_handle handle, const struct iovec *iov, size_t count, hal_deadline until)
+{
+    struct hal_device *dev;
+    int err = device_enter(handle, HAL_LANE_WRITE, "write", until, &dev);
+
+    if (err)
+        return err;
+    return device_leave(dev, HAL_LANE_WRITE, "write", write_vector(dev, iov, count, until));
+}
+
+/* ---- transfers and requests ----------------------------------------------------------------- */
+
+static ssize_t transfer(struct hal_device *dev, const struct hal_segment *segments, size_t count,
+                        hal_deadline until)
+{
+    size_t total = 0;
+
+    if (!dev->ops.transfer)
+        return hal_fail(-EOPNOTSUPP, "transfer", dev->uri, "driver \"%s\" has no transfers",
+                        dev->driver->name);
+    if (!segments)
+        return -EFAULT;
+    if (!count || count > HAL_SEGMENTS_MAX)
+        return hal_fail(-EINVAL, "transfer", dev->uri, "%zu segments; 1 .. %d can be done", count,
+                        HAL_SEGMENTS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (segments[i].len > HAL_LENGTH_MAX - total)
+            return hal_fail(-EMSGSIZE, "transfer", dev->uri, "segment %zu: too long in all", i);
+        total += segments[i].len;
+    }
+    return dev->ops.transfer(dev, segments, count, until);
+}
+
+ssize_t hal_transfer(hal_handle handle, const struct hal_segment *segments, size_t count,
+                     hal_deadline until)
+{
+    struct hal_device *dev;
+    int err = device_enter(handle, HAL_LANE_CONTROL, "transfer", until, &dev);
+
+    if (err)
+        return err;
+    return device_leave(dev, HAL_LANE_CONTROL, "transfer", transfer(dev, segments, count, until));
+}
+
+static long control(struct hal_device *dev, uint32_t request, void *arg, size_t size,
+                    hal_deadline until)
+{
+    long result;
+
+    if (!dev->ops.control)
+        return hal_fail(-EOPNOTSUPP, "control", dev->uri, "driver \"%s\" has no requests",
+                        dev->driver->name);
+    if (size && !arg)
+        return -EFAULT;
+    result = dev->ops.control(dev, request, arg, size, until);
+    if (result == -ENOTTY)
+        return hal_fail(-ENOTTY, "control", dev->uri, "driver \"%s\" has no request 0x%x",
+                        dev->driver->name, request);
+    return result;
+}
+
+long hal_control(hal_handle handle, uint32_t request, void *arg, size_t size, hal_deadline until)
+{
+    struct hal_device *dev;
+    int err = device_enter(handle, HAL_LANE_CONTROL, "control", until, &dev);
+
+    if (err)
+        return err;
+    return device_leave(dev, HAL_LANE_CONTROL, "control", control(dev, request, arg, size, until));
+}
+
+/* ---- without a lane ------------------------------------------------------------------------- */
+
+void device_cancel(struct hal_device *dev)
+{
+    for (size_t i = 0; i < COUNT_OF(dev->lanes); i++)
+        lane_cancel(&dev->lanes[i]);
+    pollers_cancel(dev);
+}
+
+int hal_cancel(hal_handle handle)
+{
+    struct hal_device *dev;
+    int err = device_guest(handle, "cancel", &dev);
+
+    if (err)
+        return err;
+    device_cancel(dev);
+    device_unguest(dev);
+    return 0;
+}
+
+static int descriptor(struct hal_device *dev, int events)
+{
+    int fd = events == POLLIN ? dev->fd_in : dev->fd_out;
+
+    if (events != POLLIN && events != POLLOUT)
+        return hal_fail(-EINVAL, "fd", dev->uri, "events are POLLIN or POLLOUT");
+    if (fd < 0)
+        return hal_fail(-EOPNOTSUPP, "fd", dev->uri, "driver \"%s\" has no descriptor for it",
+                        dev->driver->name);
+    return fd;
+}
+
+int hal_fd(hal_handle handle, int events)
+{
+    struct hal_device *dev;
+    int fd = device_guest(handle, "fd", &dev);
+
+    if (fd)
+        return fd;
+    fd = descriptor(dev, events);
+    if (fd < 0)
+        error_settle(fd, "fd", dev->uri);
+    device_unguest(dev);
+    return fd;
+}
+
+static size_t memory_of(const struct hal_device *dev)
+{
+    return sizeof(*dev) + strlen(dev->uri) + 1 + strlen(dev->address) + 1 + dev->buffer_size;
+}
+
+int hal_describe(hal_handle handle, struct hal_description *out, size_t size)
+{
+    struct hal_description all = {.fd_in = -1};
+    struct hal_device *dev;
+    int err = device_guest(handle, "describe", &dev);
+
+    if (err)
+        return err;
+    if (!out || !size) {
+        error_settle(err = out ? -EINVAL : -EFAULT, "describe", dev->uri);
+    } else {
+        strcpy(all.uri, dev->uri);
+        strcpy(all.driver, dev->driver->name);
+        all.fd_in = dev->fd_in;
+        all.fd_out = dev->fd_out;
+        all.memory = memory_of(dev);
+        memset(out, 0, size);
+        memcpy(out, &all, size < sizeof(all) ? size : sizeof(all));
+    }
+    device_unguest(dev);
+    return err;
+}
+
+/* ---- what a driver asks of its device ------------------------------------------------------- */
+
+const char *hal_device_uri(const struct hal_device *dev)
+{
+    return dev->uri;
+}
+
+const char *hal_device_address(const struct hal_device *dev)
+{
+    return dev->address;
+}
+
+hal_deadline hal_device_open_deadline(const struct hal_device *dev)
+{
+    return dev->open_deadline;
+}
+
+void hal_device_set_state(struct hal_device *dev, void *state)
+{
+    dev->state = state;
+}
+
+void *hal_device_state(const struct hal_device *dev)
+{
+    return dev->state;
+}
+
+void hal_device_set_fd(struct hal_device *dev, int fd)
+{
+    hal_device_set_fds(dev, fd, fd);
+}
+
+void hal_device_set_fds(struct hal_device *dev, int fd_in, int fd_out)
+{
+    dev->fd_in = fd_in;
+    dev->fd_out = fd_out;
+}
+
+int hal_device_fd(const struct hal_device *dev)
+{
+    return dev->fd_in;
+}
+
+int hal_device_fd_out(const struct hal_device *dev)
+{
+    return dev->fd_out;
+}
+
+void hal_device_set_attributes(struct hal_device *dev, const struct hal_attribute *attributes,
+                               size_t count)
+{
+    dev->attributes = attributes;
+    dev->attribute_count = count;
+}
+
+int hal_device_wait(struct hal_device *dev, enum hal_lane lane, int fd, int events,
+                    hal_deadline until)
+{
+    return lane_wait(&dev->lanes[lane], fd, events, until);
+}
+
+void hal_device_wake(struct hal_device *dev, int events)
+{
+    if (events & POLLIN)
+        lane_wake(&dev->lanes[HAL_LANE_READ]);
+    if (events & POLLOUT)
+        lane_wake(&dev->lanes[HAL_LANE_WRITE]);
+    if (!events)
+        lane_wake(&dev->lanes[HAL_LANE_CONTROL]);
+    pollers_wake(dev);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of libhal share; nothing here is exported. */
+#ifndef HAL_INTERNAL_H
+#define HAL_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <hal/hal.h>
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- error.c ---- */
+
+/* The last act of a public function that fails: keep what hal_fail() said for the same errno inside
+ * this call, else word it plainly. Returns err. Functions inside the library do not settle. */
+int error_settle(int err, const char *operation, const char *object);
+
+/* ---- name.c ---- */
+
+/* 0, -EFAULT, -ENOENT (empty), -ENAMETOOLONG, -EINVAL. Sets no message. */
+int name_check(const char *name);
+const char *name_complaint(int err);
+/* The candidate that a typing mistake may have been meant for, NULL when none is near. */
+const char *name_nearest(const char *name, const char *const *candidates, size_t count);
+
+/* ---- uri.c ---- */
+
+int uri_parse(const char *text, struct hal_uri *out); /* hal_uri_parse() for use inside a call */
+
+/* ---- lane.c: one call at a time, in one direction of one device ---- */
+
+/* The low two bits of `word` are a futex lock (0 free, 1 held, 2 held and waited for), the rest
+ * counts cancels. So one word tells a sleeper both that the lane is free and that it was
+ * cancelled, and taking a free lane is one compare-and-swap. */
+struct lane {
+    _Atomic uint32_t word;
+    uint32_t cancels;         /* the count when the call that holds the lane began */
+    _Atomic uint32_t wakes;   /* counts hal_device_wake() */
+    uint32_t seen;            /* the count when the driver last looked */
+    _Atomic uint32_t waiting; /* the holder sleeps on wake_fd, or is about to */
+    _Atomic int wake_fd;      /* eventfd, made when first needed; -1 */
+};
+
+#define LANE_STATE 3u
+#define LANE_CANCEL 4u
+
+void lane_init(struct lane *lane);
+void lane_fini(struct lane *lane);
+int lane_enter_slow(struct lane *lane, uint32_t cancels, hal_deadline until);
+void lane_enter_forever(struct lane *lane);
+void lane_leave_slow(struct lane *lane);
+void lane_cancel(struct lane *lane);
+void lane_wake(struct lane *lane);
+/* As hal_device_wait(), by the holder of the lane. */
+int lane_wait(struct lane *lane, int fd, int events, hal_deadline until);
+
+static inline int lane_enter(struct lane *lane, hal_deadline until)
+{
+    uint32_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) & ~LANE_STATE;
+    uint32_t free_word = word;
+
+    if (UNLIKELY(!atomic_compare_exchange_strong_explicit(
+            &lane->word, &free_word, word | 1, memory_order_acquire, memory_order_relaxed))) {
+        int err = lane_enter_slow(lane, word, until);
+        if (err)
+            return err;
+    }
+    lane->cancels = word;
+    return 0;
+}
+
+static inline void lane_leave(struct lane *lane)
+{
+    uint32_t word = atomic_fetch_sub_explicit(&lane->word, 1, memory_order_release);
+
+    if (UNLIKELY((word & LANE_STATE) != 1))
+        lane_leave_slow(lane);
+}
+
+static inline bool lane_cancelled(struct lane *lane)
+{
+    /* Sequentially consistent: a sleeper stores `waiting` before it looks here (see ring()). */
+    uint32_t word = atomic_load(&lane->word);
+    return (word & ~LANE_STATE) != lane->cancels;
+}
+
+/* ---- registry.c, plugin.c ---- */
+
+struct driver {
+    char name[HAL_NAME_MAX + 1]; /* never changes: entries are reused for the same name only */
+    _Atomic int64_t refs;        /* open devices; -1: not registered */
+    struct driver_ops ops;       /* zero-filled behind what the driver knew */
+    const char *path;            /* of the plug-in, else NULL; lives for ever */
+    const char *version;
+    struct driver *next;
+};
+
+/* The driver of that name with a reference taken, NULL when it is not registered. No lock. */
+struct driver *driver_get(const char *name);
+/* The same, loading the plug-in if need be. Negative errno with message. */
+int driver_find(const char *name, const char *uri, struct driver **out);
+void driver_put(struct driver *driver);
+struct driver *driver_first(void);
+bool driver_hold(struct driver *driver); /* false: it is not registered (any more) */
+int driver_register(const char *name, const struct driver_ops *ops, size_t size, uint32_t abi,
+                    const char *path, const char *version);
+/* Load NAME.so from the search path: 0, -ENOENT when there is none (no message), or why not. */
+int plugin_load(const char *name);
+int plugin_each_unloaded(hal_driver_visitor visit, void *arg);
+/* The folders that are searched, as text for messages. */
+void plugin_path_text(char *out, size_t size);
+/* URI of a logical name: copies it and returns true. */
+bool binding_get(const char *name, char uri[HAL_URI_MAX + 1]);
+
+/* ---- handle.c: the table of open devices ---- */
+
+struct poller;
+
+struct hal_device {
+    _Atomic int64_t handle; /* 0: free, or being opened or closed */
+    _Atomic uint32_t fork_epoch;
+    struct lane lanes[3];
+    struct driver *driver;
+    struct driver_ops ops; /* a copy: one cache line less to touch on the way to the driver */
+    void *state;
+    int fd_in, fd_out;
+
+    /* Read buffer; touched by the holder of the read lane only, but for the two atomics. */
+    uint8_t *buffer;
+    size_t buffer_size;
+    size_t buffer_start;
+    _Atomic size_t buffered;
+    _Atomic uint32_t drop; /* what is buffered is to be forgotten */
+
+    /* Calls that take no lane, and those of them that sleep (poll.c). */
+    _Atomic uint32_t guests;
+    _Atomic uint32_t poll_cancels;
+    _Atomic uint32_t poller_count;
+    pthread_mutex_t pollers_lock;
+    struct poller *pollers;
+
+    char *uri; /* resolved */
+    char *address;
+    struct hal_uri *parsed;                 /* while init runs */
+    const struct hal_attribute *attributes; /* of this device alone */
+    size_t attribute_count;
+    hal_deadline open_deadline;
+
+    uint32_t index;
+    uint32_t generation;
+    struct hal_device *next_free;
+};
+
+extern _Atomic uint32_t hal_fork_epoch;
+
+int handle_alloc(struct hal_device **out);
+hal_handle handle_publish(struct hal_device *dev);
+void handle_free(struct hal_device *dev);
+/* The slot a handle names, NULL when it can name none. What it holds may be another device. */
+struct hal_device *handle_slot(hal_handle handle);
+/* Why a handle does not fit its slot: -EBADF or -ESTALE, with message. */
+int handle_refuse(hal_handle handle, const char *operation);
+
+/* Enter one lane of an open device; on success the caller leaves it by lane_leave(). */
+static inline int device_enter(hal_handle handle, enum hal_lane which, const char *operation,
+                               hal_deadline until, struct hal_device **out)
+{
+    struct hal_device *dev = *out = handle_slot(handle);
+    int err;
+
+    if (UNLIKELY(!dev || atomic_load_explicit(&dev->fork_epoch, memory_order_relaxed) !=
+                             atomic_load_explicit(&hal_fork_epoch, memory_order_relaxed)))
+        return handle_refuse(handle, operation);
+    err = lane_enter(&dev->lanes[which], until);
+    if (UNLIKELY(err))
+        return error_settle(err, operation, NULL);
+    if (UNLIKELY(atomic_load_explicit(&dev->handle, memory_order_relaxed) != handle)) {
+        lane_leave(&dev->lanes[which]);
+        return handle_refuse(handle, operation);
+    }
+    return 0;
+}
+
+/* Take part without a lane; hal_close() waits for device_unguest(). */
+int device_guest(hal_handle handle, const char *operation, struct hal_device **out);
+void device_unguest(struct hal_device *dev);
+void device_await_guests(struct hal_device *dev);
+
+/* ---- poll.c ---- */
+
+void pollers_wake(struct hal_device *dev);
+void pollers_cancel(struct hal_device *dev);
+
+/* ---- device.c ---- */
+
+/* The driver's read or write, again and again until it does something or the wait ends. */
+ssize_t device_read(struct hal_device *dev, void *buf, size_t len, hal_deadline until);
+ssize_t device_write(struct hal_device *dev, const void *buf, size_t len, hal_deadline until);
+/* Wake all who wait in the device. */
+void device_cancel(struct hal_device *dev);
+/* Leave the lane with a result; a failure is worded first. */
+ssize_t device_leave(struct hal_device *dev, enum hal_lane which, const char *operation,
+                     ssize_t result);
+
+/* ---- buffer.c ---- */
+
+/* Bytes that a read gets without a system call. */
+size_t buffer_pending(const struct hal_device *dev);
+/* Move up to len buffered bytes to buf. */
+size_t buffer_take(struct hal_device *dev, void *buf, size_t len);
+void buffer_release(struct hal_device *dev);
+
+/* ---- attribute.c ---- */
+
+const struct hal_attribute *attribute_find(const struct hal_device *dev, const char *name);
+int attribute_check_options(const struct hal_device *dev);
+int attribute_apply_options(struct hal_device *dev);
+int attribute_check_table(const struct hal_attribute *table, size_t count, const char *driver);
+
+/* ---- value.c ---- */
+
+/* hal_value_parse() for use inside a call. */
+int value_parse(const struct hal_attribute *attr, const char *text, struct hal_value *out);
+/* A value of another type as one of the attribute's, checked. */
+int value_convert(const struct hal_attribute *attr, const struct hal_value *in,
+                  struct hal_value *out);
+
+#endif

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Drivers in shared objects: where they are looked for, how they are judged and loaded. */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define LOAD "load driver"
+#define SUFFIX ".so"
+
+/* Why a plug-in file could not be used; the last word on each path. */
+struct refusal {
+    char *path;
+    char *reason;
+    struct refusal *next;
+};
+
+static struct refusal *refusals;
+static pthread_mutex_t refusals_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Held while a plug-in is loaded; recursive, since its constructors may register drivers. */
+static pthread_mutex_t load_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+/* ---- the search path ------------------------------------------------------------------------ */
+
+static char own_dir[PATH_MAX];
+
+__attribute__((constructor)) static void find_own_dir(void)
+{
+    Dl_info info;
+    const char *slash;
+
+    if (!dladdr((const void *)&own_dir, &info) || !info.dli_fname)
+        return;
+    slash = strrchr(info.dli_fname, '/');
+    snprintf(own_dir, sizeof(own_dir), "%.*s/hal/drivers",
+             slash ? (int)(slash - info.dli_fname) : 1, slash ? info.dli_fname : ".");
+}
+
+const char *hal_driver_dir(void)
+{
+    return own_dir;
+}
+
+typedef int (*folder_visitor)(const char *folder, void *arg);
+
+/* Each folder of the search path, until the visitor returns something else than 0. */
+static int each_folder(folder_visitor visit, void *arg)
+{
+    const char *path = secure_getenv("HAL_DRIVER_PATH");
+    char folder[PATH_MAX];
+    int result = 0;
+
+    while (path && *path && !result) {
+        size_t len = strcspn(path, ":");
+        if (len && len < sizeof(folder)) {
+            snprintf(folder, sizeof(folder), "%.*s", (int)len, path);
+            result = visit(folder, arg);
+        }
+        path += len + (path[len] == ':');
+    }
+    return result ? result : visit(own_dir, arg);
+}
+
+struct text {
+    char *out;
+    size_t size, used;
+};
+
+static int append_folder(const char *folder, void *arg)
+{
+    struct text *text = arg;
+
+    if (text->used < text->size)
+        text->used += (size_t)snprintf(text->out + text->used, text->size - text->used, "%s%s",
+                                       text->used ? ", " : "", folder);
+    return 0;
+}
+
+void plugin_path_text(char *out, size_t size)
+{
+    struct text text = {out, size, 0};
+
+    *out = '\0';
+    each_folder(append_folder, &text);
+}
+
+/* ---- refusals ------------------------------------------------------------------------------- */
+
+static struct refusal **refusal_at(const char *path)
+{
+    struct refusal **at = &refusals;
+
+    while (*at && strcmp((*at)->path, path) != 0)
+        at = &(*at)->next;
+    return at;
+}
+
+static void forget_refusal(const char *path)
+{
+    struct refusal *gone, **at;
+
+    pthread_mutex_lock(&refusals_lock);
+    at = refusal_at(path);
+    gone = *at;
+    if (gone)
+        *at = gone->next;
+    pthread_mutex_unlock(&refusals_lock);
+    if (gone) {
+        free(gone->path);
+        free(gone->reason);
+        free(gone);
+    }
+}
+
+static void remember_refusal(const char *path, const char *reason)
+{
+    struct refusal *entry = calloc(1, sizeof(*entry));
+
+    forget_refusal(path);
+    if (!entry)
+        return;
+    entry->path = strdup(path);
+    entry->reason = strdup(reason);
+    if (!entry->path || !entry->reason) {
+        free(entry->path);
+        free(entry->reason);
+        free(entry);
+        return;
+    }
+    pthread_mutex_lock(&refusals_lock);
+    entry->next = refusals;
+    refusals = entry;
+    pthread_mutex_unlock(&refusals_lock);
+}
+
+static char *refusal_of(const char *path)
+{
+    struct refusal *entry;
+    char *reason = NULL;
+
+    pthread_mutex_lock(&refusals_lock);
+    entry = *refusal_at(path);
+    if (entry)
+        reason = strdup(entry->reason);
+    pthread_mutex_unlock(&refusals_lock);
+    return reason;
+}
+
+/* ---- loading -------------------------------------------------------------------------------- */
+
+/* "dir/NAME.so" -> NAME; false when the file is not called so. */
+static bool stem_of(const char *path, char name[HAL_NAME_MAX + 1])
+{
+    const char *base = strrchr(path, '/');
+    size_t len;
+
+    base = base ? base + 1 : path;
+    len = strlen(base);
+    if (len <= strlen(SUFFIX) || strcmp(base + len - strlen(SUFFIX), SUFFIX) != 0)
+        return false;
+    len -= strlen(SUFFIX);
+    if (len > HAL_NAME_MAX)
+        return false;
+    snprintf(name, HAL_NAME_MAX + 1, "%.*s", (int)len, base);
+    return name_check(name) == 0;
+}
+
+static bool is_loaded(const char *path)
+{
+    for (struct driver *d = driver_first(); d; d = d->next)
+        if (d->path && !strcmp(d->path, path) && atomic_load(&d->refs) >= 0)
+            return true;
+    return false;
+}
+
+static int judge(const struct hal_plugin *plugin, const char *path)
+{
+    char stem[HAL_NAME_MAX + 1];
+
+    if (!plugin || plugin->magic != HAL_PLUGIN_MAGIC)
+        return hal_fail_plain(-ENOEXEC, LOAD, path,
+                              "it has no entry symbol hal_plugin made by "
+                              "HAL_PLUGIN()");
+    if (plugin->abi != HAL_ABI_VERSION)
+        return hal_fail_plain(-EPROTONOSUPPORT, LOAD, path,
+                              "it was built for ABI %u, this is libhal %s with ABI %u; rebuild it",
+                              plugin->abi, hal_version_string(), HAL_ABI_VERSION);
+    if (!plugin->name || !stem_of(path, stem) || strcmp(stem, plugin->name) != 0)
+        return hal_fail_plain(-ENOEXEC, LOAD, path,
+                              "it says it is driver \"%s\"; the file must be called NAME.so",
+                              plugin->name ? plugin->name : "NULL");
+    return 0;
+}
+
+/* The path lives as long as the driver: for ever. */
+static int register_plugin(const struct hal_plugin *plugin, const char *path)
+{
+    char *kept = strdup(path);
+    int err;
+
+    if (!kept)
+        return -ENOMEM;
+    err = driver_register(plugin->name, plugin->ops, plugin->ops_size, plugin->abi, kept,
+                          plugin->version);
+    if (err)
+        free(kept);
+    return err;
+}
+
+static int load_file(const char *path)
+{
+    const struct hal_plugin *plugin;
+    void *object;
+    int err;
+
+    if (is_loaded(path))
+        return 0;
+    if (access(path, F_OK))
+        return hal_fail(-ENOENT, LOAD, path, NULL);
+    object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!object)
+        return hal_fail_plain(-ENOEXEC, LOAD, path, "%s", dlerror());
+    plugin = dlsym(object, "hal_plugin");
+    err = judge(plugin, path);
+    if (!err)
+        err = register_plugin(plugin, path);
+    if (err)
+        dlclose(object);
+    return err;
+}
+
+/* Load a file and remember the verdict. */
+static int try_file(const char *path)
+{
+    int err;
+
+    pthread_mutex_lock(&load_lock);
+    err = load_file(path);
+    if (err)
+        remember_refusal(path, hal_last_error());
+    else
+        forget_refusal(path);
+    pthread_mutex_unlock(&load_lock);
+    return err;
+}
+
+int hal_load_driver(const char *path)
+{
+    char real[PATH_MAX];
+    int err;
+
+    if (!path)
+        return error_settle(-EFAULT, LOAD, NULL);
+    if (!realpath(path, real))
+        return error_settle(-errno, LOAD, path);
+    err = try_file(real);
+    return err ? error_settle(err, LOAD, path) : 0;
+}
+
+struct wanted {
+    const char *name;
+    int err;
+};
+
+static int load_from(const char *folder, void *arg)
+{
+    struct wanted *wanted = arg;
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof(path), "%s/%s" SUFFIX, folder, wanted->name) >= (int)sizeof(path) ||
+        access(path, F_OK))
+        return 0;
+    wanted->err = try_file(path);
+    return 1;
+}
+
+int plugin_load(const char *name)
+{
+    struct wanted wanted = {name, -ENOENT};
+
+    each_folder(load_from, &wanted);
+    return wanted.err;
+}
+
+/* ---- listing -------------------------------------------------------------------------------- */
+
+/* The folders that were listed before the one that is listed now, to find what they shadow. */
+struct listing {
+    int (*visit)(const char *path, const char *name, const char *shadow, void *arg);
+    void *arg;
+    const char *folder;
+};
+
+static int shadowing(const char *folder, void *arg)
+{
+    struct text *search = arg; /* out: the path looked for and found; used: the name's offset */
+    char path[PATH_MAX];
+
+    if ((size_t)snprintf(path, sizeof(path), "%s/%s", folder, search->out + search->used) >=
+        sizeof(path))
+        return 0;
+    if (!strcmp(path, search->out))
+        return 1; /* come to the file itself: nothing before it */
+    if (access(path, F_OK))
+        return 0;
+    snprintf(search->out, search->size, "%s", path);
+    return 2;
+}
+
+static int visit_file(struct listing *listing, const char *base)
+{
+    char path[PATH_MAX], first[PATH_MAX], name[HAL_NAME_MAX + 1];
+    struct text search = {first, sizeof(first), strlen(listing->folder) + 1};
+    bool shadowed;
+
+    if (!stem_of(base, name) ||
+        snprintf(path, sizeof(path), "%s/%s", listing->folder, base) >= (int)sizeof(path))
+        return 0;
+    strcpy(first, path);
+    shadowed = each_folder(shadowing, &search) == 2;
+    return listing->visit(path, name, shadowed ? first : NULL, listing->arg);
+}
+
+static int list_folder(const char *folder, void *arg)
+{
+    struct listing *listing = arg;
+    struct dirent **entries;
+    int count = scandir(folder, &entries, NULL, alphasort), result = 0;
+
+    listing->folder = folder;
+    for (int i = 0; i < count; i++) {
+        if (!result)
+            result = visit_file(listing, entries[i]->d_name);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+    return result;
+}
+
+struct unloaded {
+    hal_driver_visitor visit;
+    void *arg;
+};
+
+static int visit_unloaded(const char *path, const char *name, const char *shadow, void *arg)
+{
+    struct unloaded *unloaded = arg;
+    struct hal_driver_info info = {.name = name, .state = HAL_DRIVER_REFUSED, .path = path};
+    struct driver *registered;
+    char reason[PATH_MAX + 64];
+    char *refused;
+    int result;
+
+    if (is_loaded(path))
+        return 0;
+    registered = driver_get(name);
+    refused = refusal_of(path);
+    info.reason = reason;
+    if (shadow)
+        snprintf(reason, sizeof(reason), "shadowed by %s", shadow);
+    else if (refused)
+        info.reason = refused;
+    else if (registered)
+        snprintf(reason, sizeof(reason), "a driver of that name is registered");
+    else
+        info.state = HAL_DRIVER_LOADABLE;
+    if (info.state == HAL_DRIVER_LOADABLE)
+        info.reason = NULL;
+    result = unloaded->visit(&info, unloaded->arg);
+    free(refused);
+    if (registered)
+        driver_put(registered);
+    return result;
+}
+
+/* A refused file that is not in the search path: somebody named it to hal_load_driver(). */
+static int visit_elsewhere(const char *path, void *arg)
+{
+    struct unloaded *unloaded = arg;
+    char name[HAL_NAME_MAX + 1];
+    struct hal_driver_info info = {
+        .name = stem_of(path, name) ? name : path, .state = HAL_DRIVER_REFUSED, .path = path};
+    char *reason = refusal_of(path);
+    int result;
+
+    info.reason = reason;
+    result = unloaded->visit(&info, unloaded->arg);
+    free(reason);
+    return result;
+}
+
+static int is_parent(const char *folder, void *arg)
+{
+    const char *path = arg;
+    size_t len = strlen(folder);
+
+    return !strncmp(path, folder, len) && path[len] == '/' && !strchr(path + len + 1, '/');
+}
+
+static int each_elsewhere(struct unloaded *unloaded)
+{
+    char *paths[64];
+    size_t count = 0;
+    int result = 0;
+
+    pthread_mutex_lock(&refusals_lock);
+    for (struct refusal *r = refusals; r && count < COUNT_OF(paths); r = r->next)
+        if (!each_folder(is_parent, r->path))
+            paths[count++] = strdup(r->path);
+    pthread_mutex_unlock(&refusals_lock);
+    for (size_t i = 0; i < count; i++) {
+        if (paths[i] && !result)
+            result = visit_elsewhere(paths[i], unloaded);
+        free(paths[i]);
+    }
+    return result;
+}
+
+int plugin_each_unloaded(hal_driver_visitor visit, void *arg)
+{
+    struct unloaded unloaded = {visit, arg};
+    struct listing listing = {visit_unloaded, &unloaded, NULL};
+    int result = each_folder(list_folder, &listing);
+
+    return result ? result : each_elsewhere(&unloaded);
+}
+
+static int load_if_first(const char *path, const char *name, const char *shadow, void *arg)
+{
+    long *refused = arg;
+
+    (void)name;
+    if (!shadow && try_file(path))
+        ++*refused;
+    return 0;
+}
+
+long hal_load_drivers(void)
+{
+    long refused = 0;
+    struct listing listing = {load_if_first, &refused, NULL};
+
+    each_folder(list_folder, &listing);
+    return refused;
+}

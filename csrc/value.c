@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Values as text, and the checks an attribute makes of them. */
+#include <errno.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "internal.h"
+
+/* Number syntax is that of the "C" locale, whatever the program has set. */
+static locale_t c_locale;
+
+__attribute__((constructor)) static void make_locale(void)
+{
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
+static bool parse_bool(const char *text, bool *out)
+{
+    static const char *const words[][2] = {
+        {"true", "false"}, {"1", "0"}, {"on", "off"}, {"yes", "no"}};
+
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        if (!strcasecmp(text, words[i][0]) || !strcasecmp(text, words[i][1])) {
+            *out = !strcasecmp(text, words[i][0]);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Decimal or 0x hexadecimal; 0 when all of the text is the number. */
+static int parse_int(const char *text, int64_t *out)
+{
+    const char *digits = text + (*text == '-' || *text == '+');
+    int base = digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X') ? 16 : 10;
+    char *end;
+
+    if (*digits < '0' || *digits > '9')
+        return -EINVAL;
+    errno = 0;
+    *out = strtoll(text, &end, base);
+    if (*end)
+        return -EINVAL;
+    return errno ? -ERANGE : 0;
+}
+
+static int parse_float(const char *text, double *out)
+{
+    char *end;
+
+    if (!*text || *text == ' ')
+        return -EINVAL;
+    *out = strtod_l(text, &end, c_locale);
+    return *end || *out != *out ? -EINVAL : 0;
+}
+
+static void choices_text(const struct hal_attribute *attr, char *out, size_t size)
+{
+    size_t used = 0;
+
+    *out = '\0';
+    for (const char *const *choice = attr->choices; choice && *choice && used < size; choice++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", *choice);
+}
+
+static int check_choice(const struct hal_attribute *attr, const char *text)
+{
+    char list[HAL_TEXT_MAX];
+
+    for (const char *const *choice = attr->choices; choice && *choice; choice++)
+        if (!strcmp(*choice, text))
+            return 0;
+    choices_text(attr, list, sizeof(list));
+    return hal_fail_plain(-EINVAL, "set", attr->name, "\"%s\" is not one of: %s", text, list);
+}
+
+static int check_range(const struct hal_attribute *attr, double value, const char *text)
+{
+    if ((attr->min == 0 && attr->max == 0) || (value >= attr->min && value <= attr->max))
+        return 0;
+    return hal_fail_plain(-ERANGE, "set", attr->name, "%s is outside %.15g .. %.15g%s%s", text,
+                          attr->min, attr->max, attr->unit ? " " : "",
+                          attr->unit ? attr->unit : "");
+}
+
+static int complain(const struct hal_attribute *attr, int err, const char *text)
+{
+    static const char *const wanted[] = {
+        [HAL_TYPE_BOOL] = "true or false",
+        [HAL_TYPE_INT] = "a whole number, decimal or 0x hexadecimal, of 64 bits",
+        [HAL_TYPE_FLOAT] = "a number",
+    };
+
+    return hal_fail_plain(err, "set", attr->name, "\"%s\" is not %s", text, wanted[attr->type]);
+}
+
+int value_parse(const struct hal_attribute *attr, const char *text, struct hal_value *out)
+{
+    int err;
+
+    out->type = attr->type;
+    switch (attr->type) {
+    case HAL_TYPE_BOOL:
+        return parse_bool(text, &out->b) ? 0 : complain(attr, -EINVAL, text);
+    case HAL_TYPE_INT:
+        err = parse_int(text, &out->i);
+        return err ? complain(attr, err, text) : check_range(attr, (double)out->i, text);
+    case HAL_TYPE_FLOAT:
+        err = parse_float(text, &out->f);
+        return err ? complain(attr, err, text) : check_range(attr, out->f, text);
+    case HAL_TYPE_TEXT:
+    case HAL_TYPE_CHOICE:
+        if (strlen(text) >= HAL_TEXT_MAX)
+            return hal_fail_plain(-ENAMETOOLONG, "set", attr->name, "more than %d bytes of text",
+                                  HAL_TEXT_MAX - 1);
+        strcpy(out->s, text);
+        return attr->type == HAL_TYPE_CHOICE ? check_choice(attr, text) : 0;
+    }
+    return hal_fail_plain(-EINVAL, "set", attr->name, "unknown type %d", (int)attr->type);
+}
+
+int value_convert(const struct hal_attribute *attr, const struct hal_value *in,
+                  struct hal_value *out)
+{
+    char text[HAL_TEXT_MAX];
+
+    if (in->type == HAL_TYPE_TEXT || in->type == HAL_TYPE_CHOICE) {
+        if (!memchr(in->s, '\0', HAL_TEXT_MAX))
+            return hal_fail_plain(-EINVAL, "set", attr->name, "the text is not ended by NUL");
+        return value_parse(attr, in->s, out);
+    }
+    /* What is written exactly is checked exactly: a BOOL is no INT, an INT may be a FLOAT. */
+    if (in->type != attr->type && !(in->type == HAL_TYPE_INT && attr->type == HAL_TYPE_FLOAT))
+        return hal_fail_plain(-EINVAL, "set", attr->name, "a value of another type was given");
+    if (hal_value_format(in, text, sizeof(text)) < 0)
+        return hal_fail_plain(-EINVAL, "set", attr->name, "the value cannot be written");
+    return value_parse(attr, text, out);
+}
+
+int hal_value_parse(const struct hal_attribute *attr, const char *text, struct hal_value *out)
+{
+    int err = attr && text && out ? value_parse(attr, text, out) : -EFAULT;
+    return err ? error_settle(err, "parse value", attr ? attr->name : NULL) : 0;
+}
+
+/* snprintf(3) in the "C" locale. */
+static int print_float(char *out, size_t size, double value)
+{
+    locale_t before = uselocale(c_locale);
+    int n = snprintf(out, size, "%.17g", value);
+
+    uselocale(before);
+    return n;
+}
+
+static long format_value(const struct hal_value *value, char *out, size_t size)
+{
+    int n = -1;
+
+    switch (value->type) {
+    case HAL_TYPE_BOOL:
+        n = snprintf(out, size, "%s", value->b ? "true" : "false");
+        break;
+    case HAL_TYPE_INT:
+        n = snprintf(out, size, "%" PRId64, value->i);
+        break;
+    case HAL_TYPE_FLOAT:
+        n = print_float(out, size, value->f);
+        break;
+    case HAL_TYPE_TEXT:
+    case HAL_TYPE_CHOICE:
+        n = snprintf(out, size, "%.*s", HAL_TEXT_MAX - 1, value->s);
+        break;
+    }
+    if (n < 0)
+        return -EINVAL;
+    return (size_t)n < size ? n : -ENAMETOOLONG;
+}
+
+long hal_value_format(const struct hal_value *value, char *out, size_t size)
+{
+    long n = value && out ? format_value(value, out, size) : -EFAULT;
+    return n < 0 ? error_settle((int)n, "format value", NULL) : n;
+}
