@@ -175,9 +175,9 @@ HAL_API size_t hal_cache_line(void);
 
 /** How one operation is done. */
 struct hal_cache_choice {
-    const char *instruction;  /**< "clwb", or what HAL_CACHE calls it; NULL: nothing can do it */
-    const char *reason;       /**< why this one, or why none; static, do not free */
-    char alternatives[64];    /**< others that this processor has, separated by spaces */
+    const char *instruction; /**< "clwb", or what HAL_CACHE calls it; NULL: nothing can do it */
+    const char *reason;      /**< why this one, or why none; static, do not free */
+    char alternatives[64];   /**< others that this processor has, separated by spaces */
 };
 
 /** What hal_cache_info() tells. Strings are static; do not free them. */
