@@ -13,6 +13,8 @@ import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 
+_ACCESS = {"r": os.R_OK, "w": os.W_OK, "rw": os.R_OK | os.W_OK}
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -24,7 +26,7 @@ class Rights:
         group: Name of its group.
         mode: Permission bits.
         groups: Names of the groups this process is in.
-        granted: May this process read and write it?
+        granted: May this process open it?
     """
 
     node: str
@@ -55,8 +57,12 @@ class Holder:
         return f"pid {self.pid} ({self.name})"
 
 
-def rights(node: str) -> Rights:
+def rights(node: str, mode: str = "rw") -> Rights:
     """Who may open `node`.
+
+    Args:
+        node: Its path.
+        mode: How this process would open it: "r", "w" or "rw".
 
     Raises:
         OSError: It is not there, or a folder above it may not be entered.
@@ -68,7 +74,7 @@ def rights(node: str) -> Rights:
         group=_group(info.st_gid),
         mode=stat.S_IMODE(info.st_mode),
         groups=tuple(_group(gid) for gid in sorted({os.getegid(), *os.getgroups()})),
-        granted=os.access(node, os.R_OK | os.W_OK, effective_ids=True),
+        granted=os.access(node, _ACCESS[mode], effective_ids=True),
     )
 
 
@@ -101,13 +107,14 @@ def holders(nodes: Collection[str], root: str = "") -> tuple[dict[str, list[Hold
 
 def _open_files(folder: str) -> set[str]:
     """Paths a process has open. The links are only read: following one may hang (NFS)."""
-    paths = set()
-    for name in os.listdir(folder):
-        try:
-            paths.add(os.readlink(f"{folder}/{name}"))
-        except FileNotFoundError:  # Closed meanwhile.
-            continue
-    return paths
+    return {_target(f"{folder}/{name}") for name in os.listdir(folder)}
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # Closed meanwhile.
+        return ""
 
 
 def _command(root: str, pid: str) -> str:

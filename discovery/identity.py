@@ -10,6 +10,7 @@ The rule, from the device upwards through the devices it hangs on:
    hardware from port to port and from machine to machine.
 2. Where nothing carries a number, the identity is /etc/machine-id and the way down from the root
    of the device tree. It names the place: what is plugged there next is taken for the same.
+3. Devices that claim one number at two places (cloned serial numbers) all get that of their place.
 
 In a way down, names that hardware or firmware fixes are kept (PCI address, USB port, platform and
 ACPI device, I2C address, SPI chip select). Where the kernel counts as it finds (tty, i2c adapter,
@@ -29,7 +30,7 @@ from .sysfs import Node, natural
 NAMESPACE = uuid.UUID("b3d6c1a5-54c5-5ac2-9a33-3f1d5c0f6b1e")
 """Name space of device ids. It never changes."""
 
-_COUNTED = re.compile(r"^(.*?)\d+$")
+_COUNTED = re.compile(r"^(.*?)[\d.]*\d$")
 _FIXED = {"pci", "platform", "acpi", "pnp", "amba", "of_platform", "scsi", "mdio_bus", "cpu"}
 _DUMMY_SERIALS = ("0123456789abcdef", "1234567890", "none", "n/a", "default", "to be filled")
 
@@ -66,6 +67,11 @@ def place(device_class: str, node: Node, machine: str) -> tuple[str, str]:
     return _uuid(device_class, f"machine {machine}", below), f"place {below}"
 
 
+def path(device_class: str, node: Node, machine: str) -> tuple[str, str]:
+    """Identity by the kernel's own path, for what not even the place tells apart."""
+    return _uuid(device_class, f"machine {machine}", node.devpath), f"path {node.devpath}"
+
+
 def _joined(way: list[str]) -> str:
     return "/".join(reversed([step for step in way if step]))
 
@@ -92,7 +98,7 @@ def _number(node: Node) -> str:
 def _usb_number(node: Node) -> str:
     serial = node.attr("serial")
     product = node.attr("idProduct")
-    # A root hub's serial number is the address of its controller.
+    # A root hub's (Linux Foundation) serial number is the address of its controller.
     if not product or node.attr("idVendor") == "1d6b" or is_dummy(serial):
         return ""
     return f"usb {node.attr('idVendor')}:{product} {serial}"
@@ -119,12 +125,14 @@ def _step(node: Node) -> str:
     name, kind = node.name, node.subsystem
     if kind == "serial-base":  # Linux 6.5 put this layer in; older kernels go without.
         return ""
-    if kind in _FIXED or not kind or "/virtual/" in node.devpath:
+    if kind in _FIXED or not kind or re.fullmatch(r"/devices/virtual/[^/]+/[^/]+", node.devpath):
         return name
-    if kind == "usb" and "-" in name:
-        return name.split("-", 1)[1]  # "1-2.3:1.0": the bus number is counted, the port is not.
-    if kind == "i2c" and not name.startswith("i2c-"):
-        return name.split("-", 1)[-1]
+    if kind == "usb" and ":" in name:
+        return name[name.index(":") :]  # An interface, "1-2.3:1.0": it begins with its device.
+    if kind in ("usb", "i2c") and re.match(r"\d+-", name):
+        return name.split("-", 1)[1]  # "1-2.3", "1-0050": the bus number is counted.
+    if kind == "i2c" and not re.fullmatch(r"i2c-\d+", name):
+        return name  # Named by ACPI.
     if kind == "spi":
         return name.split(".", 1)[-1]
     if kind == "net":

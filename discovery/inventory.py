@@ -48,8 +48,7 @@ def local_inventory(
     found = list(_collect(tree, classes, problems))
     machine = tree.read(f"{tree.root}/etc/machine-id")
     records = [_record(seen, machine, tree.root, drivers) for seen in found]
-    records = _tell_apart(records, found, machine, problems)
-    records = _linked(records)
+    records = _linked(_tell_apart(records, found, machine, problems))
     if holders:
         records = _with_holders(records, tree.root, problems)
     return Inventory(tuple(records), tuple(problems), _unseen(tree, records, classes))
@@ -66,7 +65,7 @@ def _tree(root: str, problems: list[Problem]) -> Sysfs:
     if os.path.realpath(root) != "/":
         return Sysfs(root)
     try:
-        from .udev import Udev  # Loads libudev, which a minimal system may lack.
+        from .udev import Udev  # noqa: PLC0415 - it loads libudev, which a system may lack
     except ImportError as error:
         problems.append(Problem("udev", f"{error}: reading sysfs alone, without udev's names"))
         return Sysfs(root)
@@ -88,13 +87,22 @@ def _collect(tree: Sysfs, classes: Collection[str], problems: list[Problem]) -> 
             problems.append(Problem(source.device_class, f"{source.subsystem}: {error}"))
             continue
         for node in nodes:
-            try:
-                facts = source.describe(node, context)
-                if facts is not None:
-                    _fill(facts, node, context)
-                    yield _Seen(source, node, facts)
-            except (OSError, ValueError) as error:
-                problems.append(Problem(source.device_class, f"{node.name}: {error}"))
+            facts = _described(source, node, context, problems)
+            if facts is not None:
+                yield _Seen(source, node, facts)
+
+
+def _described(
+    source: Source, node: Node, context: Context, problems: list[Problem]
+) -> Facts | None:
+    try:
+        facts = source.describe(node, context)
+        if facts is not None:
+            _fill(facts, node, context)
+    except (OSError, ValueError) as error:
+        problems.append(Problem(source.device_class, f"{node.name}: {error}"))
+        return None
+    return facts
 
 
 def _fill(facts: Facts, node: Node, context: Context) -> None:
@@ -104,7 +112,8 @@ def _fill(facts: Facts, node: Node, context: Context) -> None:
     facts.model = facts.model or model
     facts.serial = facts.serial or serial
     links = node.properties.get("DEVLINKS", "").split()
-    facts.addresses = [*filter(None, [facts.node]), *links, *facts.addresses]
+    node_path = [facts.node] if facts.node.startswith("/dev/") else []
+    facts.addresses = [*node_path, *links, *facts.addresses]
 
 
 def _record(seen: _Seen, machine: str, root: str, drivers: Mapping[str, str] | None) -> Record:
@@ -122,6 +131,7 @@ def _record(seen: _Seen, machine: str, root: str, drivers: Mapping[str, str] | N
         driver=facts.driver,
         kernel_driver=_kernel_driver(node),
         uri=facts.uri,
+        node=facts.node,
         addresses=tuple(facts.addresses),
         properties={key: value for key, value in facts.properties.items() if value},
         state=state,
@@ -146,7 +156,7 @@ def _state(facts: Facts, root: str, drivers: Mapping[str, str] | None) -> tuple[
     if not facts.node:
         return "present", ""
     try:
-        rights = access.rights(root + facts.node)
+        rights = access.rights(root + facts.node, facts.mode)
     except OSError as error:
         return "no node", f"{facts.node}: {error.strerror}"
     return ("ready", "") if rights.granted else ("denied", str(rights))
@@ -156,27 +166,29 @@ def _tell_apart(
     records: list[Record], found: list[_Seen], machine: str, problems: list[Problem]
 ) -> list[Record]:
     """Devices that claim one identity at two places get that of their place, all of them."""
+    for record in _twins(records):
+        if not record.identity.startswith("place"):
+            cause = f"another device claims to be {record.identity} too; told apart by place"
+            problems.append(Problem(record.name, cause))
+    for rule in (identity.place, identity.path):
+        twins = {record.path for record in _twins(records)}
+        for index, seen in enumerate(found):
+            if seen.node.devpath in twins:
+                key, text = rule(seen.source.device_class, seen.node, machine)
+                records[index] = replace(records[index], id=key, identity=text)
+    return records
+
+
+def _twins(records: list[Record]) -> list[Record]:
     count = Counter(record.id for record in records)
-    for record in records:
-        if count[record.id] > 1:
-            cause = f"{count[record.id]} devices claim to be {record.identity}"
-            problems.append(Problem(record.name, f"{cause}; told apart by place"))
-    return [
-        _placed(record, seen.node, machine) if count[record.id] > 1 else record
-        for record, seen in zip(records, found, strict=True)
-    ]
-
-
-def _placed(record: Record, node: Node, machine: str) -> Record:
-    key, meaning = identity.place(record.device_class, node, machine)
-    return replace(record, id=key, identity=meaning)
+    return [record for record in records if count[record.id] > 1]
 
 
 def _linked(records: list[Record]) -> list[Record]:
     """The records in order, each with the id of the nearest one above it."""
     by_path = {record.path: record.id for record in records}
     linked = [replace(record, parent=_above(record.path, by_path)) for record in records]
-    return sorted(linked, key=lambda r: (CLASSES.index(r.device_class), natural(r.name)))
+    return sorted(linked, key=lambda r: (CLASSES.index(r.device_class), natural(r.path)))
 
 
 def _above(path: str, by_path: Mapping[str, str]) -> str:

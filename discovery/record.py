@@ -34,7 +34,7 @@ STATES: Final = {
     "denied": "its node is there but your rights do not suffice",
     "no node": "the kernel has the device but gives programs no node to open",
     "no driver": "the HAL driver for it is not installed, or was refused",
-    "present": "it is there; no HAL driver serves this kind of device",
+    "present": "it is there; there is no node by which programs would open it",
 }
 """Every value of `Record.state` and its meaning."""
 
@@ -56,8 +56,9 @@ class Record:
         driver: Name of the HAL driver that serves such a device; "" when there is none.
         kernel_driver: Name of the kernel driver bound to the hardware.
         uri: What to give to `hal.open()`; "" when no HAL driver serves it.
+        node: The device node, or file of sysfs, that a program opens; "" when there is none.
         addresses: Every way to name it, best first: node, links to it, bus or MAC address.
-        properties: What else the kernel or udev says. Sizes are in bytes, frequencies in Hz.
+        properties: What else the kernel says. Sizes are in bytes, speeds in bit/s.
         state: One of `STATES`.
         detail: What `state` does not say: who holds it, which right is missing.
         path: Its folder below /sys, "/devices/...".
@@ -74,17 +75,13 @@ class Record:
     driver: str = ""
     kernel_driver: str = ""
     uri: str = ""
+    node: str = ""
     addresses: tuple[str, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
     state: str = "present"
     detail: str = ""
     path: str = ""
     parent: str = ""
-
-    @property
-    def node(self) -> str:
-        """Path of the device node, "" when there is none."""
-        return next((address for address in self.addresses if address.startswith("/")), "")
 
     @property
     def description(self) -> str:

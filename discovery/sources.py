@@ -26,7 +26,8 @@ class Facts:
         serial: Its serial number; likewise.
         driver: The HAL driver that serves it.
         uri: What to open.
-        node: The node a program opens, "" when there is none.
+        node: The node, or file of sysfs, that a program opens; "" when there is none.
+        mode: How: "r", "w" or "rw".
         addresses: Other ways to name it.
         properties: What else is worth telling; empty values are dropped.
         kernel: Why it belongs to the kernel and is not for programs, "" when it is for them.
@@ -39,6 +40,7 @@ class Facts:
     driver: str = ""
     uri: str = ""
     node: str = ""
+    mode: str = "rw"
     addresses: list[str] = field(default_factory=list)
     properties: dict[str, str] = field(default_factory=dict)
     kernel: str = ""
@@ -99,20 +101,19 @@ def serial_line(node: Node, _: Context) -> Facts | None:
 
 def i2c(node: Node, _context: Context) -> Facts | None:
     """An I2C adapter, or a device on one."""
-    if node.name.startswith("i2c-"):
-        number = node.name[len("i2c-") :]
+    if adapter := re.fullmatch(r"i2c-(\d+)", node.name):
         exists = os.path.isdir(f"{node.path}/i2c-dev/{node.name}")
         return Facts(
             model=node.attr("name"),
             driver="i2c",
-            uri=f"i2c:{number}",
+            uri=f"i2c:{adapter[1]}",
             node=f"/dev/{node.name}" if exists else "",
             hint="sudo modprobe i2c-dev",
         )
-    bus, _, code = node.name.partition("-")
-    address = re.fullmatch(r"[0-9a-f]{4}", code) and int(code, 16)
-    if not bus.isdigit() or address is None:
-        return Facts(model=node.attr("name"))  # Named by ACPI: no address in the name.
+    place = re.fullmatch(r"(\d+)-([0-9a-f]{4})", node.name)
+    if not place:
+        return Facts(model=node.attr("name"))  # Named by ACPI: the name does not tell the address.
+    bus, address = place[1], int(place[2], 16)
     ten_bit = address & 0xA000 == 0xA000  # i2c_encode_flags_to_addr() in i2c-core-base.c
     address &= 0x3FF if ten_bit else 0x7F
     return Facts(
@@ -120,7 +121,7 @@ def i2c(node: Node, _context: Context) -> Facts | None:
         driver="i2c",
         uri=f"i2c:{bus}/{address:#04x}",
         node=f"/dev/i2c-{bus}",
-        properties={"address": f"{address:#04x}", "address bits": "10" if ten_bit else "7"},
+        properties={"address": f"{address:#04x}", "address_bits": "10" if ten_bit else "7"},
         kernel=f"kernel driver {node.driver}" if node.driver else "",
         hint="sudo modprobe i2c-dev",
     )
@@ -148,11 +149,13 @@ def spi(node: Node, _: Context) -> Facts | None:
 
 
 def gpio(node: Node, _: Context) -> Facts | None:
-    """A GPIO chip."""
+    """A GPIO chip; not the chips and lines of the old sysfs interface."""
+    if node.path.split("/")[-2] == "gpio":
+        return None
     facts = _by_node(node, "gpio", f"gpio:{node.name}")
     above = node.parent
-    chips = [name for name in above.names("gpio") if name != node.name] if above else []
-    if above and len(chips) == 1:  # The old interface, where the kernel still has it, tells more.
+    chips = [name for name in above.names("gpio") if name.startswith("gpiochip")] if above else []
+    if above and len(chips) == 1:  # The old interface, where the kernel has it, tells more.
         facts.model = above.attr(f"gpio/{chips[0]}/label")
         facts.properties = {"lines": above.attr(f"gpio/{chips[0]}/ngpio")}
     return facts
@@ -177,6 +180,7 @@ def pwm(node: Node, _: Context) -> Facts | None:
         driver="pwm",
         uri=f"pwm:{node.name}/0",
         node=f"/sys{node.devpath}/export",
+        mode="w",
         properties={"channels": node.attr("npwm")},
     )
 
@@ -190,7 +194,7 @@ def led(node: Node, _: Context) -> Facts | None:
         node=f"/sys{node.devpath}/brightness",
         properties={
             "brightness": node.attr("brightness"),
-            "max brightness": node.attr("max_brightness"),
+            "max_brightness": node.attr("max_brightness"),
             "trigger": trigger[1] if trigger else "",
         },
     )
@@ -204,6 +208,8 @@ def hwmon(node: Node, _: Context) -> Facts | None:
         model=node.attr("name"),
         driver="hwmon",
         uri=f"hwmon:{node.name}",
+        node=f"/sys{node.devpath}/name",
+        mode="r",
         properties={"sensors": ", ".join(f"{n} ({t})" if t else n for n, t in labels.items())},
     )
 
@@ -217,7 +223,7 @@ def pci(node: Node, context: Context) -> Facts | None:
     bar = next(iter(bars), None)
     vendor, model = _pci_name(node, context)
     facts = Facts(vendor=vendor, model=model, addresses=[node.name], properties=_pci_facts(node))
-    facts.properties |= {f"bar{number}": f"{size} B" for number, size in bars.items()}
+    facts.properties |= {f"bar{number}": str(size) for number, size in bars.items()}
     facts.kernel = f"kernel driver {node.driver}" if node.driver else ""
     if bar is not None:
         facts.driver = "mmio"
@@ -228,17 +234,22 @@ def pci(node: Node, context: Context) -> Facts | None:
 
 def _pci_facts(node: Node) -> dict[str, str]:
     return {
-        "id": f"{_hex(node, 'vendor'):04x}:{_hex(node, 'device'):04x}",
-        "subsystem": f"{_hex(node, 'subsystem_vendor'):04x}:{_hex(node, 'subsystem_device'):04x}",
+        "id": _pci_id(node, "vendor", "device"),
+        "subsystem": _pci_id(node, "subsystem_vendor", "subsystem_device"),
         "class": f"{_hex(node, 'class'):06x}",
         "revision": node.attr("revision"),
-        "link speed": node.attr("current_link_speed"),
-        "link width": node.attr("current_link_width"),
-        "link speed possible": node.attr("max_link_speed"),
-        "link width possible": node.attr("max_link_width"),
-        "iommu group": node.link("iommu_group"),
-        "numa node": _known(node.attr("numa_node")),
+        "link_speed": node.attr("current_link_speed"),
+        "link_width": node.attr("current_link_width"),
+        "max_link_speed": node.attr("max_link_speed"),
+        "max_link_width": node.attr("max_link_width"),
+        "iommu_group": node.link("iommu_group"),
+        "numa_node": _known(node.attr("numa_node")),
     }
+
+
+def _pci_id(node: Node, vendor: str, device: str) -> str:
+    maker, product = _hex(node, vendor), _hex(node, device)
+    return f"{maker:04x}:{product:04x}" if maker or product else ""
 
 
 def _bars(node: Node) -> dict[int, int]:
@@ -259,28 +270,32 @@ def _pci_name(node: Node, context: Context) -> tuple[str, str]:
 
 
 def usb(node: Node, context: Context) -> Facts | None:
-    """A USB device. (Its interfaces are not devices of their own.)"""
+    """A USB device. Its interfaces are not devices of their own."""
     if node.properties.get("DEVTYPE") != "usb_device":
         return None
     vendor, model = _usb_name(node, context)
     interfaces = [n for n in node.names() if re.fullmatch(r"[\d.-]+:\d+\.\d+", n)]
     drivers = {node.tree.node(f"{node.path}/{name}").driver for name in interfaces} - {""}
-    speed = node.attr("speed")
     return Facts(
         vendor=vendor,
         model=model,
-        serial=node.attr("serial"),
+        serial=usb_serial(node),
         node=node.devnode,
         addresses=[node.name],
         properties={
             "id": f"{node.attr('idVendor')}:{node.attr('idProduct')}",
             "class": node.attr("bDeviceClass"),
-            "speed": f"{speed} Mbit/s" if speed else "",
+            "speed": _bit_rate(node.attr("speed")),
             "interfaces": str(len(interfaces)) if interfaces else "",
-            "interface drivers": " ".join(sorted(drivers)),
+            "interface_drivers": " ".join(sorted(drivers)),
         },
         kernel=f"kernel driver {', '.join(sorted(drivers))}" if drivers else "",
     )
+
+
+def usb_serial(node: Node) -> str:
+    """Serial number of a USB device. A root hub's is the address of its controller: none."""
+    return "" if node.attr("idVendor") == "1d6b" else node.attr("serial")
 
 
 def _usb_name(node: Node, context: Context) -> tuple[str, str]:
@@ -304,7 +319,7 @@ def numa_node(node: Node, _: Context) -> Facts | None:
     return Facts(
         model="system RAM" if cpus else "system RAM without processors",
         properties={
-            "size": f"{int(total[1]) * 1024} B",
+            "size": str(int(total[1]) * 1024),
             "processors": cpus,
             "distance": node.attr("distance"),
         },
@@ -320,10 +335,10 @@ def dax(node: Node, _: Context) -> Facts | None:
     facts.kernel = "kernel driver kmem: it is part of system RAM" if node.driver == "kmem" else ""
     facts.hint = f"daxctl reconfigure-device --mode=devdax {node.name}"
     facts.properties = {
-        "size": f"{node.attr('size')} B",
-        "align": f"{node.attr('align')} B",
-        "numa node": _known(node.attr("numa_node")),
-        "target node": _known(node.attr("target_node")),
+        "size": node.attr("size"),
+        "align": node.attr("align"),
+        "numa_node": _known(node.attr("numa_node")),
+        "target_node": _known(node.attr("target_node")),
     }
     return facts
 
@@ -334,12 +349,11 @@ def pmem(node: Node, _: Context) -> Facts | None:
         return None
     facts = _by_node(node, "memory")
     facts.model = "persistent memory"
-    sectors = node.integer("size") or 0
     facts.properties = {
-        "size": f"{sectors * 512} B",
+        "size": str((node.integer("size") or 0) * 512),
         "dax": node.attr("queue/dax"),
         "read-only": "yes" if node.attr("ro") == "1" else "",
-        "numa node": _known(node.attr("device/numa_node")),
+        "numa_node": _known(node.attr("device/numa_node")),
     }
     return facts
 
@@ -363,10 +377,10 @@ def cxl(node: Node, _: Context) -> Facts | None:
             serial=node.attr("serial"),
             node=node.devnode,
             properties={
-                "volatile size": _size(node.attr("ram/size")),
-                "persistent size": _size(node.attr("pmem/size")),
+                "volatile_size": _size(node.attr("ram/size")),
+                "persistent_size": _size(node.attr("pmem/size")),
                 "firmware": node.attr("firmware_version"),
-                "numa node": _known(node.attr("numa_node")),
+                "numa_node": _known(node.attr("numa_node")),
             },
         )
     if re.fullmatch(r"region\d+", node.name):
@@ -376,8 +390,8 @@ def cxl(node: Node, _: Context) -> Facts | None:
                 "size": _size(node.attr("size")),
                 "mode": node.attr("mode"),
                 "uuid": node.attr("uuid"),
-                "interleave ways": node.attr("interleave_ways"),
-                "interleave granularity": _size(node.attr("interleave_granularity")),
+                "interleave_ways": node.attr("interleave_ways"),
+                "interleave_granularity": _size(node.attr("interleave_granularity")),
                 "start": node.attr("resource"),
             },
         )
@@ -388,7 +402,7 @@ def cxl(node: Node, _: Context) -> Facts | None:
 
 
 def drm(node: Node, _: Context) -> Facts | None:
-    """A GPU's render node: what computes. (Nodes that only show pictures are left out.)"""
+    """A GPU's render node: what computes. Nodes that only show pictures are left out."""
     if not node.name.startswith("renderD"):
         return None
     return Facts(node=node.devnode, properties={"kind": "gpu"})
@@ -404,7 +418,7 @@ def fpga(node: Node, _: Context) -> Facts | None:
     return Facts(
         model=node.attr("name"),
         node=node.devnode,
-        properties={"kind": "fpga", "manager state": node.attr("state")},
+        properties={"kind": "fpga", "manager_state": node.attr("state")},
     )
 
 
@@ -414,7 +428,7 @@ def remoteproc(node: Node, _: Context) -> Facts | None:
         model=node.attr("name"),
         properties={
             "kind": "remote processor",
-            "processor state": node.attr("state"),
+            "processor_state": node.attr("state"),
             "firmware": node.attr("firmware"),
         },
     )
@@ -427,14 +441,13 @@ def network(node: Node, _: Context) -> Facts | None:
     """A network interface, the machine's own loop excepted (<linux/if_arp.h>)."""
     if node.attr("type") == "772":
         return None
-    speed = node.integer("speed")
     virtual = "/devices/virtual/" in node.path
     return Facts(
         model=f"virtual interface {node.properties.get('DEVTYPE', '')}".strip() if virtual else "",
         addresses=[address] if (address := node.attr("address")) else [],
         properties={
             "link": node.attr("operstate"),
-            "speed": f"{speed} Mbit/s" if speed and speed > 0 else "",
+            "speed": _bit_rate(node.attr("speed")),
             "mtu": node.attr("mtu"),
             "kind": node.properties.get("DEVTYPE", ""),
         },
@@ -487,7 +500,7 @@ def hardware(node: Node, context: Context) -> tuple[str, str, str]:
     """Vendor, model and serial number of the USB or PCI device, or chip, that `node` is part of."""
     for step in node.line():
         if step.subsystem == "usb" and step.properties.get("DEVTYPE") == "usb_device":
-            return *_usb_name(step, context), step.attr("serial")
+            return *_usb_name(step, context), usb_serial(step)
         if step.subsystem == "pci":
             return *_pci_name(step, context), ""
         if compatible := step.properties.get("OF_COMPATIBLE_0"):  # Device tree: "vendor,model".
@@ -514,6 +527,15 @@ def _code(node: Node, name: str) -> int:
         return 0
 
 
+def _bit_rate(text: str) -> str:
+    """Bits a second, from the kernel's Mbit/s; "" when it knows none."""
+    try:
+        rate = float(text)
+    except ValueError:
+        return ""
+    return f"{rate * 1e6:.0f}" if rate > 0 else ""
+
+
 def _known(text: str) -> str:
     """A NUMA node; the kernel writes -1 for none."""
     return "" if text == "-1" else text
@@ -522,6 +544,6 @@ def _known(text: str) -> str:
 def _size(text: str) -> str:
     """A size that the kernel may give in hexadecimal."""
     try:
-        return f"{int(text, 0)} B"
+        return str(int(text, 0))
     except ValueError:
         return ""

@@ -16,7 +16,7 @@ ATTRIBUTE_MAX = 4096
 
 
 def printable(text: str) -> str:
-    """`text` with control characters as \\xNN: names come from devices and may hold anything."""
+    """`text` with control characters spelt out: names come from devices and may hold anything."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
@@ -43,7 +43,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The kernel's name. ('!' stands for '/' in a folder's name.)"""
+        """The kernel's name, which may hold a '/' (written as '!' in the folder's name)."""
         return os.path.basename(self.path).replace("!", "/")
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-import pyudev  # type: ignore[import-untyped]
+import pyudev
 
 from .sysfs import Node, Sysfs, natural, printable
 
@@ -35,7 +35,7 @@ class Udev(Sysfs):
             yield node
 
     def properties(self, path: str) -> dict[str, str]:
-        """uevent and udev database of one device."""
+        """What uevent and udev's database say of one device."""
         try:
             return _properties(pyudev.Devices.from_sys_path(self._context, path))
         except pyudev.DeviceNotFoundError:  # It went away, or is a folder that only groups others.
