@@ -11,6 +11,9 @@
 #include <hal/device.h>
 #include <hal/driver.h>
 #include <hal/error.h>
+#include <hal/gpio.h>
+#include <hal/i2c.h>
+#include <hal/iio.h>
 #include <hal/registry.h>
 #include <hal/uart.h>
 #include <hal/uri.h>
