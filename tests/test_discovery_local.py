@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hal import discovery
-from hal.discovery import access, identity, inventory, names, sources
+from hal.discovery import access, identity, names, sources
 from hal.discovery.sysfs import Node, Sysfs, natural, printable
 from hal.discovery.udev import Udev
 
@@ -114,7 +114,7 @@ def test_records_are_the_same_each_time_and_ids_are_uuids() -> None:
     assert all(uuid.UUID(r.id).version == 5 for r in first)
 
 
-# ---- made-up machines: what is seen ---------------------------------------------------------------
+# ---- made-up machines: what is seen --------------------------------------------------------------
 
 EXPECTED = {
     # name: class, driver, URI, state (as root, or where the mode lets everybody)
@@ -257,9 +257,7 @@ def test_only_the_classes_asked_for(bench: Machine) -> None:
 
 
 def test_a_failing_device_is_reported_and_the_rest_listed(bench: Machine) -> None:
-    bench.device(
-        "/devices/pci0000:00/0000:02:00.0", "bus/pci", attrs={"resource": "not a number 0"}
-    )
+    bench.device("/devices/pci0000:00/0000:02:00.0", "bus/pci", attrs={"resource": "no number 0"})
     found = discovery.local_inventory(str(bench.root))
     assert len(found) == len(EXPECTED)
     assert [problem.source for problem in found.problems] == ["pci"]
@@ -293,7 +291,7 @@ def test_names_from_devices_cannot_command_a_terminal(bare: Machine) -> None:
     assert record.serial.isprintable()
 
 
-# ---- state ----------------------------------------------------------------------------------------
+# ---- state ---------------------------------------------------------------------------------------
 
 
 def test_state_counts_the_drivers_that_are_there(bench: Machine) -> None:
@@ -375,7 +373,7 @@ def test_a_node_of_root_alone_gets_a_udev_rule() -> None:
     assert "udevadm control --reload" in commands[2]
 
 
-# ---- identity -------------------------------------------------------------------------------------
+# ---- identity ------------------------------------------------------------------------------------
 
 
 def test_a_serial_number_moves_with_the_hardware(tmp_path: Path) -> None:
@@ -459,9 +457,7 @@ def test_other_mac_addresses_name_nothing(bare: Machine, address: str, assigned:
 def test_ids_do_not_change_from_version_to_version(bench: Machine) -> None:
     """Recorded: users keep these ids in their files."""
     records = look(bench)
-    assert {
-        name: records[name].id for name in ("ttyUSB0", "ttyS0", "1-0050", "enp0s25")
-    } == RECORDED
+    assert {name: records[name].id for name in RECORDED} == RECORDED
 
 
 RECORDED = {
@@ -486,7 +482,7 @@ def test_the_layer_of_linux_6_5_does_not_change_a_uarts_id(tmp_path: Path) -> No
     assert look(old)["ttyS0"].id == look(new)["ttyS0"].id
 
 
-# ---- the pieces -----------------------------------------------------------------------------------
+# ---- the pieces ----------------------------------------------------------------------------------
 
 
 def test_a_record_cannot_be_changed(bench: Machine) -> None:
@@ -509,9 +505,8 @@ def test_pci_ids_are_looked_up_within_their_vendor(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/usr/bin/lspci"), reason="lspci is not installed")
 def test_names_are_those_of_lspci() -> None:
     run = subprocess.run(["lspci", "-mmD"], capture_output=True, text=True, check=True)
-    told = {
-        line.split()[0]: re.findall(r'"([^"]*)"', line)[1:3] for line in run.stdout.splitlines()
-    }
+    lines = [re.findall(r'^\S+|"[^"]*"', line) for line in run.stdout.splitlines()]
+    told = {line[0]: [name.strip('"') for name in line[2:4]] for line in lines}
     for record in discovery.local_devices():
         if record.device_class == "pci" and not record.model.startswith("device "):
             assert [record.vendor, record.model] == told[record.name]
@@ -522,21 +517,19 @@ def test_printable_text_is_printable(text: str) -> None:
     assert printable(text).isprintable()
 
 
-@given(st.lists(st.text(alphabet="ab01:.-", max_size=12)))
-def test_any_names_can_be_ordered(texts: list[str]) -> None:
-    assert sorted(texts, key=natural) == sorted(sorted(texts), key=natural) or len(texts) != len(
-        set(texts)
-    )
+@given(st.text("ab.:-", max_size=8), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_any_numbered_names_are_ordered_by_number(stem: str, one: int, other: int) -> None:
+    ordered = sorted([f"{stem}{one}", f"{stem}{other}"], key=natural)
+    assert ordered == [f"{stem}{min(one, other)}", f"{stem}{max(one, other)}"]
 
 
 def test_numbers_are_ordered_as_numbers() -> None:
     assert sorted(["tty10", "tty9", "tty1"], key=natural) == ["tty1", "tty9", "tty10"]
 
 
-@given(st.text(max_size=40))
-def test_any_serial_number_is_judged(serial: str) -> None:
-    assert identity.is_dummy(serial) in (True, False)
-    assert identity.is_dummy(serial * 2) or not identity.is_dummy(serial) or len(serial) < 17
+@given(st.from_regex(r"[A-F][G-Z][0-9A-Z]{2,20}", fullmatch=True))
+def test_a_real_serial_number_is_no_dummy(serial: str) -> None:
+    assert not identity.is_dummy(serial)
 
 
 def test_the_adapter_of_a_bus_device_is_named(bench: Machine) -> None:
@@ -544,4 +537,3 @@ def test_the_adapter_of_a_bus_device_is_named(bench: Machine) -> None:
     node = tree.node(f"{tree.sys}{I2C}/1-0050")
     assert [step.name for step in node.line()] == ["1-0050", "i2c-1", "fe804000.i2c"]
     assert repr(node) == f"<Node {I2C}/1-0050>"
-    assert inventory.local_devices(str(bench.root))
