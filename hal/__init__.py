@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open-AutoGLM HAL: one way to reach every device of an edge-AI machine.
+
+    import hal
+
+    with hal.open("uart:/dev/ttyUSB0", baud=115200) as line:
+        line.write(b"*IDN?\\n")
+        print(line.readline(timeout=1))
+
+A device is opened by a URI, ``driver:address?key=value``, or by a logical name (``hal.bind``).
+Errors are classes below ``hal.Error``, itself an ``OSError``. The guide is docs/python.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .attributes import Access, Attribute, Attributes, Value
+from .device import Device, Segment
+from .errors import (
+    Busy,
+    Cancelled,
+    Closed,
+    Error,
+    Forked,
+    Interrupted,
+    InvalidArgument,
+    NoAttribute,
+    NotFound,
+    PermissionDenied,
+    ProtocolError,
+    Timeout,
+    Unplugged,
+    Unsupported,
+    WouldBlock,
+)
+from .registry import (
+    DriverInfo,
+    bind,
+    bindings,
+    driver_dir,
+    drivers,
+    load_driver,
+    load_drivers,
+    unbind,
+    version,
+)
+from .uart import Uart
+
+if TYPE_CHECKING:
+    from .driver import Driver, DriverDevice, register_driver, unregister_driver
+
+__all__ = [
+    "Access",
+    "Attribute",
+    "Attributes",
+    "Busy",
+    "Cancelled",
+    "Closed",
+    "Device",
+    "Driver",
+    "DriverDevice",
+    "DriverInfo",
+    "Error",
+    "Forked",
+    "Interrupted",
+    "InvalidArgument",
+    "NoAttribute",
+    "NotFound",
+    "PermissionDenied",
+    "ProtocolError",
+    "Segment",
+    "Timeout",
+    "Uart",
+    "Unplugged",
+    "Unsupported",
+    "Value",
+    "WouldBlock",
+    "bind",
+    "bindings",
+    "driver_dir",
+    "drivers",
+    "load_driver",
+    "load_drivers",
+    "open",
+    "register_driver",
+    "unbind",
+    "unregister_driver",
+    "version",
+]
+
+__version__ = version()
+
+
+def open(uri: str, *, timeout: float | None = None, **options: Value) -> Device:  # noqa: A001
+    """Open a device.
+
+    Args:
+        uri: ``driver:address?key=value``, or a logical name.
+        timeout: Bounds the opening of slow and remote devices, seconds; None: wait for ever.
+        **options: Added to the URI, quoted: ``hal.open("uart:/dev/ttyS0", baud=9600)``.
+
+    Returns:
+        The device, of the class made for its driver (``hal.Uart`` ...), else ``hal.Device``. The
+        caller closes it, best by ``with``.
+
+    Raises:
+        NotFound: No such driver, name or device.
+        PermissionDenied, Busy: The text says whose rights are missing, and who holds it.
+        InvalidArgument: The URI is ill-formed, or an option is unknown or out of range.
+    """
+    return Device.open(uri, timeout=timeout, **options)
+
+
+def __getattr__(name: str) -> object:
+    """Load what is for drivers written in Python, and cffi with it, when it is asked for."""
+    if name in {"Driver", "DriverDevice", "register_driver", "unregister_driver"}:
+        from . import driver
+
+        return getattr(driver, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
