@@ -274,3 +274,6 @@ const struct hal_attribute uart_attributes[] = {
     {ROW("node", NULL, TEXT, READ, node_get, NULL, 0, "The device node, links resolved.")},
 };
 /* clang-format on */
+
+_Static_assert(sizeof(uart_attributes) / sizeof(uart_attributes[0]) == UART_ATTRIBUTES,
+               "UART_ATTRIBUTES counts the rows");

@@ -64,8 +64,8 @@ int line_set(struct hal_device *dev, const struct hal_attribute *attr,
 
 /* ---- attributes.c: the table, and what ioctl_tty(2) holds ---- */
 
-#define UART_ATTRIBUTES 37
-extern const struct hal_attribute uart_attributes[UART_ATTRIBUTES];
+#define UART_ATTRIBUTES 35
+extern const struct hal_attribute uart_attributes[];
 
 /* Word a failure to "get" or "set" an attribute. */
 int attribute_fail(struct hal_device *dev, const struct hal_attribute *attr, const char *verb,
