@@ -388,8 +388,10 @@ int hal_cache_strided(enum hal_cache_op op, const void *ptr, size_t itemsize, si
 
 /* ---- around the caches ---- */
 
-static void plain(char *dst, const char *src, size_t len, size_t step)
+static inline void plain(char *dst, const char *src, size_t len, size_t step)
 {
+    if (!len)
+        return;
     if (step)
         memcpy(dst, src, len);
     else
