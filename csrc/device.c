@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -39,7 +40,7 @@ ssize_t device_read(struct hal_device *dev, void *buf, size_t len, hal_deadline 
     bool trouble = false;
 
     for (;;) {
-        lane->seen = atomic_load_explicit(&lane->wakes, memory_order_acquire);
+        lane->wakes_seen = atomic_load_explicit(&lane->wakes, memory_order_acquire);
         ssize_t n = dev->ops.read(dev, buf, len, until);
         if (UNLIKELY(n > (ssize_t)len))
             return hal_fail_plain(-EPROTO, "read", dev->uri,
@@ -62,7 +63,7 @@ static ssize_t write_some(struct hal_device *dev, const void *buf, size_t len, h
     bool trouble = false;
 
     for (;;) {
-        lane->seen = atomic_load_explicit(&lane->wakes, memory_order_acquire);
+        lane->wakes_seen = atomic_load_explicit(&lane->wakes, memory_order_acquire);
         ssize_t n = dev->ops.write(dev, buf, len, until);
         if (UNLIKELY(n == 0 || n > (ssize_t)len))
             return hal_fail_plain(-EPROTO, "write", dev->uri,
@@ -108,28 +109,77 @@ static ssize_t read_some(struct hal_device *dev, void *buf, size_t len, hal_dead
     return device_read(dev, buf, len, until);
 }
 
-ssize_t hal_read(hal_handle handle, void *buf, size_t len, hal_deadline until)
+static ssize_t read_slow(hal_handle handle, void *buf, size_t len, hal_deadline until)
 {
     struct hal_device *dev;
     int err = device_enter(handle, HAL_LANE_READ, "read", until, &dev);
 
-    if (UNLIKELY(err))
+    if (err)
         return err;
     return device_leave(dev, HAL_LANE_READ, "read", read_some(dev, buf, len, until));
 }
 
-ssize_t hal_write(hal_handle handle, const void *buf, size_t len, hal_deadline until)
+/* The way most reads go is written out: nothing is buffered, and the descriptor has something. */
+ssize_t hal_read(hal_handle handle, void *buf, size_t len, hal_deadline until)
+{
+    struct hal_device *dev = device_try_enter(handle, HAL_LANE_READ);
+    ssize_t n;
+
+    if (UNLIKELY(!dev))
+        return read_slow(handle, buf, len, until);
+    if (LIKELY(dev->plain_in >= 0 && !atomic_load_explicit(&dev->buffered, memory_order_relaxed))) {
+        n = read(dev->plain_in, buf, len);
+        if (LIKELY(n > 0)) {
+            lane_leave(&dev->lanes[HAL_LANE_READ]);
+            return n;
+        }
+    }
+    return device_leave(dev, HAL_LANE_READ, "read", read_some(dev, buf, len, until));
+}
+
+static ssize_t write_checked(struct hal_device *dev, const void *buf, size_t len,
+                             hal_deadline until)
+{
+    if (len && !buf)
+        return -EFAULT;
+    return device_write(dev, buf, len < HAL_LENGTH_MAX ? len : HAL_LENGTH_MAX, until);
+}
+
+static ssize_t write_slow(hal_handle handle, const void *buf, size_t len, hal_deadline until)
 {
     struct hal_device *dev;
-    ssize_t n = device_enter(handle, HAL_LANE_WRITE, "write", until, &dev);
+    int err = device_enter(handle, HAL_LANE_WRITE, "write", until, &dev);
 
-    if (UNLIKELY(n))
-        return n;
-    if (UNLIKELY(len && !buf))
-        n = -EFAULT;
-    else
-        n = device_write(dev, buf, len < HAL_LENGTH_MAX ? len : HAL_LENGTH_MAX, until);
-    return device_leave(dev, HAL_LANE_WRITE, "write", n);
+    if (err)
+        return err;
+    return device_leave(dev, HAL_LANE_WRITE, "write", write_checked(dev, buf, len, until));
+}
+
+/* What the descriptor left over goes the ordinary way. Nothing more of it is a partial success. */
+static ssize_t write_rest(struct hal_device *dev, const void *buf, size_t len, size_t done,
+                          hal_deadline until)
+{
+    ssize_t n = write_checked(dev, (const uint8_t *)buf + done, len - done, until);
+
+    return n >= 0 || !done ? n + (ssize_t)done : (ssize_t)done;
+}
+
+ssize_t hal_write(hal_handle handle, const void *buf, size_t len, hal_deadline until)
+{
+    struct hal_device *dev = device_try_enter(handle, HAL_LANE_WRITE);
+    ssize_t n = 0;
+
+    if (UNLIKELY(!dev))
+        return write_slow(handle, buf, len, until);
+    if (LIKELY(dev->plain_out >= 0 && len)) {
+        n = write(dev->plain_out, buf, len);
+        if (LIKELY(n == (ssize_t)len)) {
+            lane_leave(&dev->lanes[HAL_LANE_WRITE]);
+            return n;
+        }
+    }
+    return device_leave(dev, HAL_LANE_WRITE, "write",
+                        write_rest(dev, buf, len, n > 0 ? (size_t)n : 0, until));
 }
 
 /* ---- vectored forms ------------------------------------------------------------------------- */

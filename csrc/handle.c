@@ -10,47 +10,32 @@
 #include "futex.h"
 #include "internal.h"
 
-#define INDEX_BITS 16
-#define CHUNK_BITS 3
-#define CHUNK (1u << CHUNK_BITS)
-#define SLOTS (1u << INDEX_BITS)
-
-static _Atomic(struct hal_device *) chunks[SLOTS / CHUNK];
+_Atomic(struct hal_device *) hal_chunks[HANDLE_SLOTS / HANDLE_CHUNK];
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hal_device *free_list;
 static uint32_t slot_count;
 
 _Atomic uint32_t hal_fork_epoch;
 
-struct hal_device *handle_slot(hal_handle handle)
-{
-    uint32_t index = (uint32_t)handle & (SLOTS - 1);
-    struct hal_device *chunk;
-
-    if (UNLIKELY(handle <= 0))
-        return NULL;
-    chunk = atomic_load_explicit(&chunks[index >> CHUNK_BITS], memory_order_acquire);
-    return LIKELY(chunk != NULL) ? &chunk[index & (CHUNK - 1)] : NULL;
-}
-
 /* One chunk more on the free list. Called with table_lock held. */
 static int grow(void)
 {
     struct hal_device *chunk;
 
-    if (slot_count == SLOTS)
-        return hal_fail(-EMFILE, "open", NULL, "%u devices are open", SLOTS);
-    chunk = calloc(CHUNK, sizeof(*chunk));
+    if (slot_count == HANDLE_SLOTS)
+        return hal_fail(-EMFILE, "open", NULL, "%u devices are open", HANDLE_SLOTS);
+    chunk = calloc(HANDLE_CHUNK, sizeof(*chunk));
     if (!chunk)
         return -ENOMEM;
-    for (uint32_t i = CHUNK; i-- > 0;) {
+    for (uint32_t i = HANDLE_CHUNK; i-- > 0;) {
         chunk[i].index = slot_count + i;
         pthread_mutex_init(&chunk[i].pollers_lock, NULL);
         chunk[i].next_free = free_list;
         free_list = &chunk[i];
     }
-    atomic_store_explicit(&chunks[slot_count >> CHUNK_BITS], chunk, memory_order_release);
-    slot_count += CHUNK;
+    atomic_store_explicit(&hal_chunks[slot_count >> HANDLE_CHUNK_BITS], chunk,
+                          memory_order_release);
+    slot_count += HANDLE_CHUNK;
     return 0;
 }
 
@@ -73,13 +58,13 @@ int handle_alloc(struct hal_device **out)
     atomic_store_explicit(&dev->fork_epoch, atomic_load(&hal_fork_epoch), memory_order_relaxed);
     for (size_t i = 0; i < COUNT_OF(dev->lanes); i++)
         lane_init(&dev->lanes[i]);
-    dev->fd_in = dev->fd_out = -1;
+    dev->fd_in = dev->fd_out = dev->plain_in = dev->plain_out = -1;
     return 0;
 }
 
 hal_handle handle_publish(struct hal_device *dev)
 {
-    hal_handle handle = (int64_t)dev->generation << INDEX_BITS | dev->index;
+    hal_handle handle = (int64_t)dev->generation << HANDLE_INDEX_BITS | dev->index;
     atomic_store_explicit(&dev->handle, handle, memory_order_release);
     return handle;
 }
@@ -167,7 +152,8 @@ static void after_fork_child(void)
     uint32_t parent = atomic_fetch_add(&hal_fork_epoch, 1);
 
     for (uint32_t i = 0; i < slot_count; i++) {
-        struct hal_device *dev = &atomic_load(&chunks[i >> CHUNK_BITS])[i & (CHUNK - 1)];
+        struct hal_device *dev =
+            &atomic_load(&hal_chunks[i >> HANDLE_CHUNK_BITS])[i & (HANDLE_CHUNK - 1)];
         if (atomic_load(&dev->handle) && atomic_load(&dev->fork_epoch) == parent)
             close_inherited(dev);
     }

@@ -34,20 +34,21 @@ int uri_parse(const char *text, struct hal_uri *out); /* hal_uri_parse() for use
 
 /* ---- lane.c: one call at a time, in one direction of one device ---- */
 
-/* The low two bits of `word` are a futex lock (0 free, 1 held, 2 held and waited for), the rest
- * counts cancels. So one word tells a sleeper both that the lane is free and that it was
- * cancelled, and taking a free lane is one compare-and-swap. */
+/* Who finds the lane free takes it by one compare-and-swap and leaves it by a plain store. The rest
+ * is for those who do not: they count themselves in `sleepers`, make every other thread of the
+ * process see that with membarrier(2), and sleep on `turn` (futex(2)). So the price of a full fence
+ * is paid by the thread that has to wait anyway, never by the one that leaves. */
 struct lane {
-    _Atomic uint32_t word;
-    uint32_t cancels;         /* the count when the call that holds the lane began */
+    _Atomic uint32_t held;
+    _Atomic uint32_t sleepers; /* threads in lane_enter_slow() */
+    _Atomic uint32_t turn;     /* changes when they should look again */
+    _Atomic uint32_t cancels;
+    uint32_t cancels_seen;    /* when the call that holds the lane began */
     _Atomic uint32_t wakes;   /* counts hal_device_wake() */
-    uint32_t seen;            /* the count when the driver last looked */
+    uint32_t wakes_seen;      /* when the driver last looked */
     _Atomic uint32_t waiting; /* the holder sleeps on wake_fd, or is about to */
     _Atomic int wake_fd;      /* eventfd, made when first needed; -1 */
 };
-
-#define LANE_STATE 3u
-#define LANE_CANCEL 4u
 
 void lane_init(struct lane *lane);
 void lane_fini(struct lane *lane);
@@ -59,34 +60,40 @@ void lane_wake(struct lane *lane);
 /* As hal_device_wait(), by the holder of the lane. */
 int lane_wait(struct lane *lane, int fd, int events, hal_deadline until);
 
+static inline bool lane_try(struct lane *lane)
+{
+    uint32_t nobody = 0;
+
+    return atomic_compare_exchange_strong_explicit(&lane->held, &nobody, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
 static inline int lane_enter(struct lane *lane, hal_deadline until)
 {
-    uint32_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) & ~LANE_STATE;
-    uint32_t free_word = word;
+    uint32_t cancels = atomic_load_explicit(&lane->cancels, memory_order_acquire);
 
-    if (UNLIKELY(!atomic_compare_exchange_strong_explicit(
-            &lane->word, &free_word, word | 1, memory_order_acquire, memory_order_relaxed))) {
-        int err = lane_enter_slow(lane, word, until);
+    if (UNLIKELY(!lane_try(lane))) {
+        int err = lane_enter_slow(lane, cancels, until);
         if (err)
             return err;
     }
-    lane->cancels = word;
+    lane->cancels_seen = cancels;
     return 0;
 }
 
 static inline void lane_leave(struct lane *lane)
 {
-    uint32_t word = atomic_fetch_sub_explicit(&lane->word, 1, memory_order_release);
-
-    if (UNLIKELY((word & LANE_STATE) != 1))
+    atomic_store_explicit(&lane->held, 0, memory_order_release);
+    /* The compiler keeps the order; that the processor does is the sleepers' membarrier(2). */
+    atomic_signal_fence(memory_order_seq_cst);
+    if (UNLIKELY(atomic_load_explicit(&lane->sleepers, memory_order_relaxed)))
         lane_leave_slow(lane);
 }
 
 static inline bool lane_cancelled(struct lane *lane)
 {
     /* Sequentially consistent: a sleeper stores `waiting` before it looks here (see ring()). */
-    uint32_t word = atomic_load(&lane->word);
-    return (word & ~LANE_STATE) != lane->cancels;
+    return atomic_load(&lane->cancels) != lane->cancels_seen;
 }
 
 /* ---- registry.c, plugin.c ---- */
@@ -129,6 +136,7 @@ struct hal_device {
     struct driver_ops ops; /* a copy: one cache line less to touch on the way to the driver */
     void *state;
     int fd_in, fd_out;
+    int plain_in, plain_out; /* the same where the driver has HAL_DRIVER_PLAIN_IO, else -1 */
 
     /* Read buffer; touched by the holder of the read lane only, but for the two atomics. */
     uint8_t *buffer;
@@ -161,10 +169,43 @@ extern _Atomic uint32_t hal_fork_epoch;
 int handle_alloc(struct hal_device **out);
 hal_handle handle_publish(struct hal_device *dev);
 void handle_free(struct hal_device *dev);
+#define HANDLE_INDEX_BITS 16
+#define HANDLE_CHUNK_BITS 3
+#define HANDLE_SLOTS (1u << HANDLE_INDEX_BITS)
+#define HANDLE_CHUNK (1u << HANDLE_CHUNK_BITS)
+
+extern _Atomic(struct hal_device *) hal_chunks[HANDLE_SLOTS / HANDLE_CHUNK];
+
 /* The slot a handle names, NULL when it can name none. What it holds may be another device. */
-struct hal_device *handle_slot(hal_handle handle);
+static inline struct hal_device *handle_slot(hal_handle handle)
+{
+    uint32_t index = (uint32_t)handle & (HANDLE_SLOTS - 1);
+    struct hal_device *chunk;
+
+    if (UNLIKELY(handle <= 0))
+        return NULL;
+    chunk = atomic_load_explicit(&hal_chunks[index >> HANDLE_CHUNK_BITS], memory_order_acquire);
+    return LIKELY(chunk != NULL) ? &chunk[index & (HANDLE_CHUNK - 1)] : NULL;
+}
+
 /* Why a handle does not fit its slot: -EBADF or -ESTALE, with message. */
 int handle_refuse(hal_handle handle, const char *operation);
+
+/* Enter a lane if that takes no wait; NULL, with no message, when anything is in the way. */
+static inline struct hal_device *device_try_enter(hal_handle handle, enum hal_lane which)
+{
+    struct hal_device *dev = handle_slot(handle);
+
+    if (UNLIKELY(!dev || atomic_load_explicit(&dev->fork_epoch, memory_order_relaxed) !=
+                             atomic_load_explicit(&hal_fork_epoch, memory_order_relaxed)))
+        return NULL;
+    if (UNLIKELY(lane_enter(&dev->lanes[which], HAL_NOWAIT)))
+        return NULL;
+    if (LIKELY(atomic_load_explicit(&dev->handle, memory_order_relaxed) == handle))
+        return dev;
+    lane_leave(&dev->lanes[which]);
+    return NULL;
+}
 
 /* Enter one lane of an open device; on success the caller leaves it by lane_leave(). */
 static inline int device_enter(hal_handle handle, enum hal_lane which, const char *operation,

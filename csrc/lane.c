@@ -3,6 +3,7 @@
  * who waits: for the lane itself (futex(2)) or, holding it, for the device (ppoll(2)). */
 #include <errno.h>
 #include <limits.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -10,13 +11,35 @@
 #include "futex.h"
 #include "internal.h"
 
+/* Without membarrier(2) a sleeper may miss the lane's being left: then it looks this often. */
+#define LOOK_AGAIN_NS 1000000
+
+/* The kernel wants to know beforehand who will use the expedited form. Children inherit nothing
+ * they could rely on. */
+static void register_membarrier(void)
+{
+    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+
+__attribute__((constructor)) static void use_membarrier(void)
+{
+    register_membarrier();
+    pthread_atfork(NULL, NULL, register_membarrier);
+}
+
+/* Make every running thread of the process order its memory accesses around this point. */
+static bool fence_all_threads(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
 void lane_init(struct lane *lane)
 {
     /* The cancel count goes on from the slot's last device: who still waits here was told. */
     atomic_store_explicit(&lane->wakes, 0, memory_order_relaxed);
     atomic_store_explicit(&lane->waiting, 0, memory_order_relaxed);
     atomic_store_explicit(&lane->wake_fd, -1, memory_order_relaxed);
-    lane->seen = 0;
+    lane->wakes_seen = 0;
 }
 
 void lane_fini(struct lane *lane)
@@ -27,79 +50,68 @@ void lane_fini(struct lane *lane)
         close(fd);
 }
 
-/* Take the lane if it is free. It is marked as waited for, since somebody else may still be. */
-static bool take_contended(struct lane *lane, uint32_t *word)
+/* Let `count` sleepers look again. */
+static void call_sleepers(struct lane *lane, int count)
 {
-    while ((*word & LANE_STATE) == 0)
-        if (atomic_compare_exchange_weak_explicit(&lane->word, word, *word | 2,
-                                                  memory_order_acquire, memory_order_relaxed))
-            return true;
-    return false;
+    atomic_fetch_add(&lane->turn, 1);
+    futex_wake(&lane->turn, count);
 }
 
-/* Make sure that the holder wakes us when it leaves. False when the word has changed. */
-static bool announce(struct lane *lane, uint32_t *word)
+void lane_leave_slow(struct lane *lane)
 {
-    uint32_t waited = (*word & ~LANE_STATE) | 2;
-
-    if (*word == waited)
-        return true;
-    if (!atomic_compare_exchange_strong_explicit(&lane->word, word, waited, memory_order_relaxed,
-                                                 memory_order_relaxed))
-        return false;
-    *word = waited;
-    return true;
+    call_sleepers(lane, 1);
 }
 
-/* Somebody who was woken and does not take the lane passes the wake on. */
-static int give_up(struct lane *lane, int err)
+/* Sleep until `turn` is another than it was, but not so long that a missed change would hurt. */
+static int sleep_for_turn(struct lane *lane, uint32_t turn, bool fenced, hal_deadline until)
 {
-    futex_wake(&lane->word, 1);
+    hal_deadline look = fenced ? until : hal_after(LOOK_AGAIN_NS);
+    int err = futex_wait(&lane->turn, turn, look < until ? look : until);
+
+    return err == -EAGAIN || (err == -ETIMEDOUT && look < until) ? 0 : err;
+}
+
+/* With a cancel count the sleep ends when it changes; without one, not before the lane is taken. */
+static int sleep_for_lane(struct lane *lane, const uint32_t *cancels, hal_deadline until)
+{
+    bool fenced = fence_all_threads();
+    int err = 0;
+
+    while (!err) {
+        uint32_t turn = atomic_load(&lane->turn);
+        if (cancels && atomic_load(&lane->cancels) != *cancels)
+            return -ECANCELED;
+        if (lane_try(lane))
+            return 0;
+        err = sleep_for_turn(lane, turn, fenced, until);
+    }
     return err;
 }
 
 int lane_enter_slow(struct lane *lane, uint32_t cancels, hal_deadline until)
 {
-    uint32_t word = atomic_load_explicit(&lane->word, memory_order_relaxed);
     int err;
 
-    for (;;) {
-        if (take_contended(lane, &word)) {
-            if ((word & ~LANE_STATE) == cancels)
-                return 0;
-            lane_leave(lane);
-            return -ECANCELED;
-        }
-        if ((word & ~LANE_STATE) != cancels)
-            return give_up(lane, -ECANCELED);
-        if (until <= HAL_NOWAIT)
-            return give_up(lane, -EAGAIN);
-        if (!announce(lane, &word))
-            continue;
-        err = futex_wait(&lane->word, word, until);
-        if (err == -ETIMEDOUT || err == -EINTR)
-            return give_up(lane, err);
-        word = atomic_load_explicit(&lane->word, memory_order_relaxed);
-    }
+    if (until <= HAL_NOWAIT)
+        return -EAGAIN;
+    atomic_fetch_add(&lane->sleepers, 1);
+    err = sleep_for_lane(lane, &cancels, until);
+    atomic_fetch_sub(&lane->sleepers, 1);
+    if (err)
+        call_sleepers(lane, 1); /* the wake that was ours may be another's */
+    return err;
 }
 
 void lane_enter_forever(struct lane *lane)
 {
-    uint32_t word = atomic_load_explicit(&lane->word, memory_order_relaxed);
-
-    while (!take_contended(lane, &word)) {
-        if (announce(lane, &word))
-            futex_wait(&lane->word, word, HAL_FOREVER);
-        word = atomic_load_explicit(&lane->word, memory_order_relaxed);
+    if (!lane_try(lane)) {
+        atomic_fetch_add(&lane->sleepers, 1);
+        while (sleep_for_lane(lane, NULL, HAL_FOREVER)) {
+            /* a signal handler ran */
+        }
+        atomic_fetch_sub(&lane->sleepers, 1);
     }
-    lane->cancels = word & ~LANE_STATE;
-}
-
-void lane_leave_slow(struct lane *lane)
-{
-    /* lane_leave() took one off the 2 of "held and waited for". */
-    atomic_fetch_sub_explicit(&lane->word, 1, memory_order_release);
-    futex_wake(&lane->word, 1);
+    lane->cancels_seen = atomic_load(&lane->cancels);
 }
 
 static void ring(struct lane *lane)
@@ -117,8 +129,9 @@ static void ring(struct lane *lane)
 
 void lane_cancel(struct lane *lane)
 {
-    atomic_fetch_add(&lane->word, LANE_CANCEL);
-    futex_wake(&lane->word, INT_MAX);
+    atomic_fetch_add(&lane->cancels, 1);
+    if (atomic_load(&lane->sleepers))
+        call_sleepers(lane, INT_MAX);
     ring(lane);
 }
 
@@ -150,7 +163,7 @@ static int sleep_once(struct lane *lane, int fd, int events, int wake_fd, hal_de
 
     if (lane_cancelled(lane))
         return -ECANCELED;
-    if (atomic_load(&lane->wakes) != lane->seen)
+    if (atomic_load(&lane->wakes) != lane->wakes_seen)
         return 0;
     n = poll_until(fds, fd >= 0 ? 2 : 1, until);
     if (n < 0)
@@ -177,6 +190,6 @@ int lane_wait(struct lane *lane, int fd, int events, hal_deadline until)
     atomic_store(&lane->waiting, 1);
     result = sleep_once(lane, fd, events, wake_fd, until);
     atomic_store(&lane->waiting, 0);
-    lane->seen = atomic_load(&lane->wakes);
+    lane->wakes_seen = atomic_load(&lane->wakes);
     return result;
 }

@@ -81,7 +81,7 @@ static void close_descriptors(struct hal_device *dev)
         close(dev->fd_in);
     if (dev->fd_out >= 0 && dev->fd_out != dev->fd_in)
         close(dev->fd_out);
-    dev->fd_in = dev->fd_out = -1;
+    dev->fd_in = dev->fd_out = dev->plain_in = dev->plain_out = -1;
 }
 
 /* Give back all that open_device() and the driver's init took. Nobody else is in the device. */
@@ -174,7 +174,6 @@ static int open_device(struct hal_device *dev, const char *uri, hal_deadline unt
 hal_handle hal_open(const char *uri, hal_deadline until)
 {
     struct hal_device *dev;
-    hal_handle handle;
     int err = uri ? handle_alloc(&dev) : hal_fail(-EFAULT, "open", NULL, "the URI is NULL");
 
     if (err)
@@ -188,6 +187,9 @@ hal_handle hal_open(const char *uri, hal_deadline until)
     }
     free(dev->parsed);
     dev->parsed = NULL;
-    handle = handle_publish(dev);
-    return handle;
+    if (dev->ops.flags & HAL_DRIVER_PLAIN_IO) {
+        dev->plain_in = dev->fd_in;
+        dev->plain_out = dev->fd_out;
+    }
+    return handle_publish(dev);
 }

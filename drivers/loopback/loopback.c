@@ -101,6 +101,7 @@ static const struct driver_ops loopback_ops = {
     .attribute_count = sizeof(attributes) / sizeof(attributes[0]),
     .summary = "What is written can be read back",
     .address = "(none)",
+    .flags = HAL_DRIVER_PLAIN_IO,
 };
 
 HAL_PLUGIN("loopback", &loopback_ops, "1.0");

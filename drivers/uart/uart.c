@@ -350,6 +350,7 @@ static const struct driver_ops uart_ops = {
     .control = uart_control,
     .summary = "Serial lines: UARTs, USB adapters, pseudo-terminals",
     .address = "/dev/ttyX",
+    .flags = HAL_DRIVER_PLAIN_IO,
     .attributes = uart_attributes,
     .attribute_count = UART_ATTRIBUTES,
 };

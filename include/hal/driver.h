@@ -52,7 +52,11 @@ struct hal_device;
 enum hal_driver_flag {
     /** Takes URI options that its attribute table does not list (they are read with
      *  hal_device_option_at()); without it such an option fails the open. */
-    HAL_DRIVER_ANY_OPTION = 1
+    HAL_DRIVER_ANY_OPTION = 1,
+    /** `read` and `write` are nothing but read(2) and write(2) on the device's descriptors. The
+     *  library may then call these itself, and calls the driver only when nothing came of it, so
+     *  that the driver words the failure. Two indirect calls less. */
+    HAL_DRIVER_PLAIN_IO = 2
 };
 
 /**
