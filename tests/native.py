@@ -6,14 +6,17 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from tests.needs import find, needs
 
 ROOT = Path(__file__).parent.parent
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,14 @@ CONFIGURATIONS = {
 }
 
 
-def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
+def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] = NOTHING) -> str:
     """Run a program to its end; its output, or a failed test that shows it."""
     words = [str(word) for word in command]
     words[0] = find(words[0]) or words[0]
     done = subprocess.run(
         words,
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
