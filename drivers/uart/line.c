@@ -282,7 +282,7 @@ static int change(struct hal_device *dev, const struct line_wish *wish, bool raw
     if (!err)
         err = line_load(fd, &got);
     if (err)
-        return uart_fail(dev, err, operation, "such a setting");
+        return uart_fail(dev, err, operation, "such setting");
     err = check_taken(dev, &line, &got);
     if (err)
         line_store(fd, &old);

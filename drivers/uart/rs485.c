@@ -101,6 +101,7 @@ static int check_taken(struct hal_device *dev, const struct serial_rs485 *asked,
     return 0;
 }
 
+/* A tty without RS-485 says so even when it is to be switched off, which changes nothing. */
 static int apply(struct hal_device *dev, const struct hal_attribute *attr,
                  const struct serial_rs485 *old, const struct serial_rs485 *asked)
 {
@@ -139,8 +140,7 @@ int rs485_set(struct hal_device *dev, const struct hal_attribute *attr,
         return attribute_fail(dev, attr, "set", err, lacking);
     asked = old;
     encode(&asked, attr->tag, value);
-    if ((old.flags | asked.flags) & SER_RS485_ENABLED)
-        err = apply(dev, attr, &old, &asked);
+    err = apply(dev, attr, &old, &asked);
     if (!err)
         uart->rs485 = asked;
     return err;

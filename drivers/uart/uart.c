@@ -29,10 +29,11 @@ static bool hung_up(int fd)
 
 int uart_fail(struct hal_device *dev, int err, const char *operation, const char *lacking)
 {
-    const struct uart *uart = hal_device_state(dev);
+    const struct uart *uart;
 
     if (err == -EAGAIN || err == -EINTR)
         return err;
+    uart = hal_device_state(dev);
     if (err == -ENODEV || err == -ENXIO || hung_up(hal_device_fd(dev)))
         return hal_fail(-ENODEV, operation, uart->node,
                         "the line hung up: the adapter was unplugged, or the other end of the "
