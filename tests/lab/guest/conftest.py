@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the tests in the guest, and how their reports get out of it.
+
+The host loads this file too, to collect the tests; only where ``HAL_LAB_EXCHANGE`` names the
+exchange folder do the hooks do anything.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .devices import GpioSim, Led, Module, pmem_block
+from .host import Host
+from .limit import LIMIT, limit_of
+
+_exchange = os.environ.get("HAL_LAB_EXCHANGE")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", f"lab_timeout(seconds): a test's own limit, else {LIMIT:.0f}")
+
+
+if _exchange:
+    _reports = (Path(_exchange) / "reports.jsonl").open("a")
+    _selected = set(json.loads((Path(_exchange) / "selected.json").read_text()))
+    _console = open("/dev/console", "w")  # noqa: SIM115 - as long as the process
+
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        """Keep those tests that the host selected."""
+        items[:] = [item for item in items if item.nodeid in _selected]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+        """End a test that hangs, and with it this process; the console then shows where it was."""
+        faulthandler.dump_traceback_later(limit_of(item), exit=True, file=_console)
+        try:
+            return (yield)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    class Reporter:
+        """Hands each report to the host as soon as it is made."""
+
+        def __init__(self, config: pytest.Config) -> None:
+            self._config = config
+
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            hook = self._config.hook.pytest_report_to_serializable
+            data = hook(config=self._config, report=report)
+            _reports.write(json.dumps(data, default=str) + "\n")
+            _reports.flush()
+
+    def pytest_sessionstart(session: pytest.Session) -> None:
+        """Report to the host."""
+        session.config.pluginmanager.register(Reporter(session.config))
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[Host]:
+    """The host, which plugs and unplugs, holds the serial lines' far ends and the memories' files."""
+    host = Host()
+    yield host
+    host.close()
+
+
+def _module(name: str) -> Iterator[Module]:
+    module = Module(name)
+    module.reset()
+    yield module
+    module.reset()
+
+
+@pytest.fixture
+def lab_i2c() -> Iterator[Module]:
+    """Faults and log of our I2C adapter, reset before and after the test."""
+    yield from _module("lab_i2c")
+
+
+@pytest.fixture
+def lab_spi() -> Iterator[Module]:
+    """Faults and log of our SPI controller, reset before and after the test."""
+    yield from _module("lab_spi")
+
+
+@pytest.fixture
+def lab_pwm() -> Iterator[Module]:
+    """Faults and log of our PWM chip, reset before and after the test."""
+    yield from _module("lab_pwm")
+
+
+@pytest.fixture(scope="session")
+def gpio_sim() -> GpioSim:
+    """The far side of the GPIO chip of 16 lines."""
+    return GpioSim()
+
+
+@pytest.fixture
+def led() -> Iterator[Led]:
+    """A LED that is there for one test."""
+    led = Led()
+    yield led
+    led.close()
+
+
+@pytest.fixture(scope="session")
+def pmem_folder() -> Iterator[Path]:
+    """A folder on persistent memory: ext4 with DAX, so that MAP_SYNC works."""
+    device, folder = pmem_block(), Path("/run/pmem")
+    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", device], check=True)
+    folder.mkdir()
+    subprocess.run(["mount", "-o", "dax", device, str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
