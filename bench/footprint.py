@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import hal
+from hal._abi import ffi, lib
 
 from .rounds import Row
 
@@ -64,8 +65,6 @@ def _resident() -> int:
 def device_row() -> Row:
     """Resident memory an open device takes, by the process's own size: C side only."""
     count = 400
-    from hal._abi import ffi, lib
-
     uri = b"loopback:"
     handles = [lib.hal_open(uri, 0) for _ in range(count)]
     for handle in handles:
@@ -73,7 +72,7 @@ def device_row() -> Row:
     before = _resident()
     handles = [lib.hal_open(uri, 0) for _ in range(4 * count)]
     if min(handles) < 0:
-        raise OSError(ffi.string(lib.hal_last_error()).decode())
+        raise OSError(str(ffi.string(lib.hal_last_error())))
     each = (_resident() - before) / (3 * count)  # the first `count` slots were there before
     for handle in handles:
         lib.hal_close(handle)

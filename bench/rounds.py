@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-Contestant = Callable[[], None]
+Contestant = Callable[[], object]
 
 
 @dataclass(frozen=True)

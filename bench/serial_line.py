@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A serial line (a pseudo-terminal) from Python: bare system calls, pyserial, python-periphery, hal."""
+"""A serial line (a pseudo-terminal) from Python: hal, bare calls, pyserial, python-periphery."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def readline_row() -> Row:
         theirs = serial.Serial(path, timeout=1)
         with hal.open(f"uart:{path}?exclusive=false") as dev:
             found = medians(
-                {"hal": lambda: dev.readline(timeout=1), "pyserial": lambda: theirs.readline()},
+                {"hal": lambda: dev.readline(timeout=1), "pyserial": theirs.readline},
                 rounds=501,
                 before=lambda: _fill(far, LINE),
             )
