@@ -149,7 +149,10 @@ __attribute__((cold, noinline)) static int fail_unsupported(enum hal_cache_op op
 
 static bool sound(const void *ptr, size_t len)
 {
-    return ptr && len <= UINTPTR_MAX - cache_chosen.cpu.line - (uintptr_t)ptr;
+    uintptr_t end;
+
+    return ptr && !__builtin_add_overflow((uintptr_t)ptr, len, &end) &&
+           end <= UINTPTR_MAX - cache_chosen.cpu.line;
 }
 
 static void fence(enum hal_cache_op op)

@@ -14,9 +14,9 @@
  * in place of being executed, so that the very loops of this library can be checked. Stores are
  * noted and executed. */
 #ifdef HAL_CACHE_RECORD
-void cache_record(const char *instruction, const volatile void *address);
+void cache_record(const char *instruction, uintptr_t address);
 #define CACHE_LINE(name, address, text) cache_record(name, address)
-#define CACHE_FENCE(name) cache_record(name, NULL)
+#define CACHE_FENCE(name) cache_record(name, 0)
 #define CACHE_STORED(name, address, len) cache_record_store(name, address, len)
 void cache_record_store(const char *instruction, const void *address, size_t len);
 #else

@@ -67,7 +67,7 @@ void cache_detect(struct cache_cpu *cpu)
     static void name##_range(uintptr_t line, uintptr_t end, size_t step)                           \
     {                                                                                              \
         for (; line < end; line += step)                                                           \
-            CACHE_LINE(#name, (char *)line, text);                                                 \
+            CACHE_LINE(#name, line, text);                                                         \
     }
 
 RANGE(clwb, "clwb (%0)")
