@@ -47,7 +47,7 @@ format: packages-test venv ## lay out C, C++ and Python sources evenly
 	git ls-files '*.c' '*.h' '*.cc' '*.cpp' | xargs clang-format -i
 
 abi: packages-test venv ## record today's ABI as the one to keep
-	$(BIN)/python tests/abi/record.py
+	$(BIN)/python -m tests.abi.record
 
 clean: ## remove all that was built, .venv too
 	rm -rf .venv build dist hal/_native *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
