@@ -57,6 +57,10 @@ class Holder:
         return f"pid {self.pid} ({self.name})"
 
 
+_NODE_SUBSYSTEMS = {"i2c": "i2c-dev", "spi": "spidev"}
+"""Where the node belongs to another subsystem than the device."""
+
+
 def rights(node: str, mode: str = "rw") -> Rights:
     """Who may open `node`.
 
@@ -125,13 +129,12 @@ def _command(root: str, pid: str) -> str:
         return "?"
 
 
-def remedy(rights: Rights, subsystem: str, kernel_name: str) -> list[str]:
+def remedy(rights: Rights, subsystem: str) -> list[str]:
     """The commands, and the udev rule, that give this user a node for good.
 
     Args:
         rights: What the node has now.
-        subsystem: Its kernel subsystem, for the rule.
-        kernel_name: Its kernel name, for the rule.
+        subsystem: The kernel subsystem of its device, for the rule.
     """
     user = _user(os.geteuid())
     if user in _members(rights.group):
@@ -142,13 +145,21 @@ def remedy(rights: Rights, subsystem: str, kernel_name: str) -> list[str]:
             f"newgrp {rights.group}    # or log in again",
         ]
     group = "dialout" if subsystem == "tty" else "hal"
-    pattern = kernel_name.rstrip("0123456789.:-") + "*"
-    rule = f'SUBSYSTEM=="{subsystem}", KERNEL=="{pattern}", GROUP="{group}", MODE="0660"'
+    subsystem = _NODE_SUBSYSTEMS.get(subsystem, subsystem)
+    folder, _, name = rights.node.rpartition("/")
+    if folder.startswith("/sys/"):  # udev gives rights to nodes; to a file of sysfs by a command.
+        changes = (f"/bin/chgrp {group} /sys%p/{name}", f"/bin/chmod g+rw /sys%p/{name}")
+        run = ", ".join(f'RUN+="{change}"' for change in changes)
+        rule = f'SUBSYSTEM=="{subsystem}", ACTION=="add", {run}'
+    else:
+        pattern = name.rstrip("0123456789.") + "*"
+        rule = f'SUBSYSTEM=="{subsystem}", KERNEL=="{pattern}", GROUP="{group}", MODE="0660"'
+    file = f"/etc/udev/rules.d/70-hal-{subsystem}.rules"
     return [
         f"sudo groupadd -f {group}",
-        f"echo '{rule}' | sudo tee /etc/udev/rules.d/70-hal-{subsystem}.rules",
+        f"echo '{rule}' | sudo tee {file}",
         "sudo udevadm control --reload",
-        f"sudo udevadm trigger --subsystem-match={subsystem}",
+        f"sudo udevadm trigger --action=add --subsystem-match={subsystem}",
         f"sudo usermod -aG {group} {user}",
         f"newgrp {group}    # or log in again",
     ]

@@ -13,6 +13,9 @@ from .record import CLASSES, Inventory, Problem, Record
 from .sources import SOURCES, Context, Facts, Source, hardware
 from .sysfs import Node, Sysfs, natural
 
+EMPTY = "the kernel knows such devices and has found none"
+ABSENT = "the kernel has no such subsystem (built without, or its module is not loaded)"
+
 
 def local_devices(root: str = "/") -> list[Record]:
     """The devices of this machine, ordered by class and name.
@@ -65,7 +68,7 @@ def _tree(root: str, problems: list[Problem]) -> Sysfs:
     if os.path.realpath(root) != "/":
         return Sysfs(root)
     try:
-        from .udev import Udev  # noqa: PLC0415 - it loads libudev, which a system may lack
+        from .udev import Udev  # Loads libudev, which a minimal system may lack.
     except ImportError as error:
         problems.append(Problem("udev", f"{error}: reading sysfs alone, without udev's names"))
         return Sysfs(root)
@@ -136,6 +139,7 @@ def _record(seen: _Seen, machine: str, root: str, drivers: Mapping[str, str] | N
         properties={key: value for key, value in facts.properties.items() if value},
         state=state,
         detail=detail,
+        subsystem=source.subsystem,
         path=node.devpath,
     )
 
@@ -225,10 +229,5 @@ def _unseen(tree: Sysfs, records: list[Record], classes: Collection[str]) -> dic
         if device_class in seen or device_class not in classes:
             continue
         kinds = [s.subsystem for s in SOURCES if s.device_class == device_class]
-        known = [kind for kind in kinds if tree.folders(kind)]
-        reasons[device_class] = (
-            f"the kernel lists no device of {', '.join(known)}"
-            if known
-            else f"the kernel has no {' or '.join(kinds)} subsystem (not built in, or not loaded)"
-        )
+        reasons[device_class] = EMPTY if any(map(tree.folders, kinds)) else ABSENT
     return reasons

@@ -61,6 +61,7 @@ class Record:
         properties: What else the kernel says. Sizes are in bytes, speeds in bit/s.
         state: One of `STATES`.
         detail: What `state` does not say: who holds it, which right is missing.
+        subsystem: The kernel's bus or class that lists it, "tty", "pci".
         path: Its folder below /sys, "/devices/...".
         parent: `id` of the nearest device above it that has a record; "" when there is none.
     """
@@ -80,6 +81,7 @@ class Record:
     properties: Mapping[str, str] = field(default_factory=dict)
     state: str = "present"
     detail: str = ""
+    subsystem: str = ""
     path: str = ""
     parent: str = ""
 

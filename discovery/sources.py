@@ -451,7 +451,6 @@ def network(node: Node, _: Context) -> Facts | None:
             "mtu": node.attr("mtu"),
             "kind": node.properties.get("DEVTYPE", ""),
         },
-        kernel=f"link {node.attr('operstate')}",
     )
 
 

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of hal-probe. What commands need is imported when they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+import hal
+from hal.discovery.record import CLASSES
+
+from .outcome import Exit, Failure, exit_code
+
+EXITS = "Exit codes: 0 fine, 1 something failed, 2 wrong use, 3 not found, 4 no permission, 5 busy."
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _examples(*lines: str) -> str:
+    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)]) + f"\n\n{EXITS}"
+
+
+def _json(function: F) -> F:
+    help_text = "Print JSON (docs/hal-probe.schema.json)."
+    return click.option("--json", "json", is_flag=True, help=help_text)(function)
+
+
+def _root(function: F) -> F:
+    kind = click.Path(exists=True, file_okay=False)
+    help_text = "Look at a machine copied or mounted at DIR; nothing is opened then."
+    return click.option("--root", type=kind, default="/", metavar="DIR", help=help_text)(function)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_examples("hal-probe list", "hal-probe explain /dev/ttyUSB0", "hal-probe test --pty"),
+)
+@click.version_option(hal.__version__, prog_name="hal-probe")
+def cli() -> None:
+    """What is on this machine, does it work, and if not, why not.
+
+    A DEVICE is named by its URI (uart:/dev/ttyUSB0?baud=9600), a logical name, its kernel name
+    (ttyUSB0), its node (/dev/ttyUSB0, links too), its address (a PCI or MAC address) or its id.
+    """
+
+
+@cli.command(
+    "list",
+    epilog=_examples(
+        "hal-probe list", "hal-probe list --class serial --class i2c", "hal-probe list --json"
+    ),
+)
+@click.option(
+    "--class",
+    "-c",
+    "classes",
+    multiple=True,
+    type=click.Choice(CLASSES),
+    metavar="CLASS",
+    help=f"Only this class; may be repeated. One of: {', '.join(CLASSES)}.",
+)
+@click.option("--holders", is_flag=True, help="Also find out which process holds what; slower.")
+@_root
+@_json
+def list_(classes: tuple[str, ...], holders: bool, root: str, json: bool) -> int:
+    """List the devices of this machine. None is opened."""
+    from .listing import run
+
+    return run(root, classes, holders=holders, json=json)
+
+
+@cli.command(
+    epilog=_examples(
+        "hal-probe show ttyUSB0",
+        "hal-probe show 'uart:/dev/ttyUSB0?baud=9600'",
+        "hal-probe show 0000:00:03.0 --json",
+    ),
+)
+@click.argument("device")
+@click.option("--no-open", is_flag=True, help="Do not open it: no values of attributes.")
+@_root
+@_json
+def show(device: str, no_open: bool, root: str, json: bool) -> int:
+    """Show all that is known of DEVICE.
+
+    That is its record, its driver, and its attributes with their values. The values take opening
+    it, which on a serial line raises DTR and RTS.
+    """
+    from .show import run
+
+    return run(device, root, opening=not no_open, json=json)
+
+
+@cli.command(
+    epilog=_examples(
+        "hal-probe test --pty",
+        "hal-probe test loopback",
+        "hal-probe test uart:/dev/ttyUSB0 --loopback",
+    ),
+)
+@click.argument("device", required=False)
+@click.option("--loopback", is_flag=True, help="What is written comes back (TX wired to RX).")
+@click.option("--pty", is_flag=True, help="Make a pseudo-terminal and drive it as a serial line.")
+@_json
+def test(device: str | None, loopback: bool, pty: bool, json: bool) -> int:
+    """Open DEVICE, exercise it, time it.
+
+    Each step passes, fails, or is left out with the reason. Bytes are written only to a loopback,
+    or with --loopback or --pty.
+    """
+    from .test import run, run_pty
+
+    if pty == (device is not None):
+        raise click.UsageError("give either a DEVICE or --pty")
+    return run_pty(json=json) if device is None else run(device, loopback=loopback, json=json)
+
+
+@cli.command(epilog=_examples("hal-probe drivers", "hal-probe drivers --verbose"))
+@click.option("--verbose", "-v", is_flag=True, help="Also the attributes of each.")
+@_json
+def drivers(verbose: bool, json: bool) -> int:
+    """List the drivers: registered, loadable, refused and why.
+
+    Every plug-in of the search path is loaded to see whether it can be. The exit code is 1 when one
+    is refused.
+    """
+    from .drivers import run
+
+    return run(verbose=verbose, json=json)
+
+
+@cli.command(epilog=_examples("hal-probe explain ttyUSB0", "hal-probe explain i2c:1/0x50"))
+@click.argument("device")
+@_root
+@_json
+def explain(device: str, root: str, json: bool) -> int:
+    """Say what is in the way of using DEVICE, and what to type next.
+
+    Looks at each stage: its name, the kernel's driver, the node, your rights, who holds it, and our
+    driver. Opens nothing. The exit code is that of the first stage that fails, 0 when none does.
+    """
+    from .explain import run
+
+    return run(device, root, json=json)
+
+
+def _guarded(arguments: list[str] | None) -> int:
+    """Run a command; whatever a user can do wrong ends in a message and an exit code."""
+    wants_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        return int(cli.main(arguments, "hal-probe", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except Failure as failure:
+        _report(failure, json=wants_json)
+        return failure.code
+    except hal.Error as error:
+        _report(Failure.of(error), json=wants_json)
+        return exit_code(error)
+    except (click.Abort, KeyboardInterrupt):
+        return 130  # As a shell says of a program that SIGINT ended.
+
+
+def _report(failure: Failure, *, json: bool) -> None:
+    if json:
+        from .output import emit
+
+        emit("error", {"error": failure.as_dict()})
+        return
+    click.echo(f"hal-probe: {failure.message}", err=True)
+    for line in failure.next:
+        click.echo(f"    {line}", err=True)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run hal-probe and end the process.
+
+    Args:
+        arguments: What stands after the command's name; None: what the process was given.
+    """
+    try:
+        code = _guarded(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `hal-probe list | head`: nobody reads on, which is no failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.OK
+    sys.exit(code)

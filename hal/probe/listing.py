@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hal-probe list: what is on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from hal.discovery import CLASSES, Inventory, Record, local_inventory
+
+from . import output
+from .outcome import Exit
+from .target import usable_drivers
+
+_TELLING = ("size", "lines", "channels", "sensors", "speed", "link")
+"""Properties worth a place in a list, with `_worded`."""
+
+
+def run(root: str, classes: Collection[str], *, holders: bool, json: bool) -> Exit:
+    """Print the inventory."""
+    drivers = usable_drivers()
+    inventory = local_inventory(root, drivers=drivers, holders=holders, classes=classes or CLASSES)
+    if json:
+        output.emit("list", _data(inventory))
+    else:
+        _print(inventory)
+    return Exit.OK
+
+
+def _data(inventory: Inventory) -> dict[str, object]:
+    return {
+        "devices": [record.as_dict() for record in inventory],
+        "problems": [{"source": p.source, "cause": p.cause} for p in inventory.problems],
+        "unseen": dict(inventory.unseen),
+    }
+
+
+def _print(inventory: Inventory) -> None:
+    output.table(("NAME", "DRIVER", "URI", "STATE", "WHAT"), _rows(inventory))
+    notes = [record for record in inventory if record.detail and record.state != "kernel"]
+    if notes:
+        output.say()
+    for record in notes:
+        output.say(f"{record.name} {record.state}: {record.detail}")
+    _print_unseen(inventory)
+    if notes:
+        output.say()
+        output.say("Why, and what to do: hal-probe explain NAME")
+
+
+def _rows(inventory: Inventory) -> Iterable[tuple[str, ...]]:
+    device_class = ""
+    for record in inventory:
+        if record.device_class != device_class:
+            device_class = record.device_class
+            yield (device_class,)
+        what = ", ".join(filter(None, [record.description, *_worded(record)]))
+        driver, uri = record.driver or "-", record.uri or "-"
+        yield f"  {record.name}", driver, uri, record.state, what or "-"
+
+
+def _worded(record: Record) -> Iterable[str]:
+    for key in _TELLING:
+        value = record.properties.get(key)
+        if not value:
+            continue
+        if key == "size":
+            yield binary_size(int(value))
+        elif key == "speed":
+            yield f"{int(value) / 1e6:g} Mbit/s"
+        elif key == "link":
+            yield f"link {value}"
+        else:
+            yield f"{value} {key}" if value.isdigit() else value
+
+
+def binary_size(size: int) -> str:
+    """A number of bytes in the largest binary unit (IEC 80000-13) that leaves 1 or more."""
+    number, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        if number < 1024:
+            break
+        number, unit = number / 1024, larger
+    return f"{number:.4g} {unit}"
+
+
+def _print_unseen(inventory: Inventory) -> None:
+    by_reason: dict[str, list[str]] = {}
+    for device_class, reason in inventory.unseen.items():
+        by_reason.setdefault(reason, []).append(device_class)
+    if by_reason or inventory.problems:
+        output.say()
+    for reason, classes in by_reason.items():
+        output.say(f"No {', '.join(classes)}: {reason}.")
+    for problem in inventory.problems:
+        output.say(f"Note: {problem}.")
