@@ -40,6 +40,7 @@
 #include <hal/deadline.h>
 #include <hal/device.h>
 #include <hal/export.h>
+#include <hal/memory.h>
 #include <hal/uri.h>
 #include <hal/version.h>
 
@@ -93,6 +94,20 @@ struct driver_ops {
     const char *summary; /**< one line for lists: what it drives */
     const char *address; /**< form of the address, for lists: "/dev/ttyX", "BUS/0xADDR" */
     uint32_t flags;      /**< enum hal_driver_flag, or-ed */
+
+    /* Devices that are memory (hal/memory.h). Width and alignment are checked; the range is not. */
+
+    /** One access of exactly @p width (1, 2, 4, 8) bytes. The control lane. */
+    int (*load)(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t *value);
+    int (*store)(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t value);
+    /** Blocks; len > 0. The read lane, the write lane. */
+    ssize_t (*read_at)(struct hal_device *dev, void *buf, size_t len, uint64_t offset,
+                       hal_deadline until);
+    ssize_t (*write_at)(struct hal_device *dev, const void *buf, size_t len, uint64_t offset,
+                        hal_deadline until);
+    /** hal_map(): offset, length (0: the rest) and flags are set; fill in the rest. mmap(2) it so
+     *  that hal_unmap() can munmap(2) base. The control lane. */
+    int (*map)(struct hal_device *dev, struct hal_mapping *mapping);
 };
 
 /* ---- registering ---------------------------------------------------------------------------- */

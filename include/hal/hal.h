@@ -7,6 +7,7 @@
 #define HAL_HAL_H
 
 #include <hal/attribute.h>
+#include <hal/cache.h>
 #include <hal/deadline.h>
 #include <hal/device.h>
 #include <hal/driver.h>
@@ -14,6 +15,7 @@
 #include <hal/gpio.h>
 #include <hal/i2c.h>
 #include <hal/iio.h>
+#include <hal/memory.h>
 #include <hal/registry.h>
 #include <hal/uart.h>
 #include <hal/uri.h>
