@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <memory>
 #include <random>
 #include <set>
 #include <string>
@@ -432,10 +431,9 @@ TEST_CASE("copy and fill: right bytes, each line stored around or written back, 
 {
     Cpu cpu;
     const size_t room = 16384, guard = 512;
-    std::unique_ptr<char, void (*)(void *)> area(
-        static_cast<char *>(aligned_alloc(4096, room + 2 * guard)), free);
+    std::vector<char> area(room + 2 * guard);
     std::vector<char> source(room + 64), expected;
-    char *middle = area.get() + guard;
+    char *middle = area.data() + guard;
 
     for (char &c : source)
         c = static_cast<char>(random_source());
@@ -456,14 +454,14 @@ TEST_CASE("copy and fill: right bytes, each line stored around or written back, 
 
             CAPTURE(offset);
             CAPTURE(len);
-            memset(area.get(), 0x55, room + 2 * guard);
+            area.assign(area.size(), 0x55);
             int result = fill ? recorded_fill(dst, byte, len)
                               : recorded_copy(dst, source.data() + skew, len);
             REQUIRE(result == 0);
-            expected.assign(room + 2 * guard, 0x55);
+            expected.assign(area.size(), 0x55);
             for (size_t k = 0; k < len; k++)
                 expected[guard + offset + k] = fill ? byte : source[skew + k];
-            REQUIRE(memcmp(area.get(), expected.data(), expected.size()) == 0);
+            REQUIRE((area == expected));
 
             Trace t = trace();
             std::set<uintptr_t> all = lines_of(reinterpret_cast<uintptr_t>(dst), len, 64), covered;
