@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open-AutoGLM HAL: one way to reach every device of an edge-AI machine.
+r"""Open-AutoGLM HAL: one way to reach every device of an edge-AI machine.
 
     import hal
 
     with hal.open("uart:/dev/ttyUSB0", baud=115200) as line:
-        line.write(b"*IDN?\\n")
+        line.write(b"*IDN?\n")
         print(line.readline(timeout=1))
 
 A device is opened by a URI, ``driver:address?key=value``, or by a logical name (``hal.bind``).

@@ -186,8 +186,7 @@ class Waits:
             try:
                 return await self.run(device, select.POLLOUT, timeout, attempt)
             except Timeout as error:
-                error.strerror += f" ({done} of {len(data)} bytes were taken)"
-                raise
+                raise Timeout(f"{error} ({done} of {len(data)} bytes were taken)") from None
 
 
 def _seconds(device: Device, timeout: float | EllipsisType | None) -> float | None:

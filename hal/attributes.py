@@ -54,8 +54,8 @@ class Attribute:
     @classmethod
     def from_fields(cls, fields: _core.AttributeFields) -> Attribute:
         """The attribute that a row of the C table describes."""
-        name, kind, access, *rest = fields
-        return cls(name, _TYPES[kind], Access(access), *rest)
+        name, kind, access, unit, doc, limits, choices, initial = fields
+        return cls(name, _TYPES[kind], Access(access), unit, doc, limits, choices, initial)
 
 
 class Attributes(MutableMapping[str, Value]):

@@ -88,6 +88,8 @@ class Device(_core.Handle):
         Raises:
             InvalidArgument: The device is of another class. It is closed again.
         """
+        if not isinstance(uri, str):
+            raise TypeError(f"open: a URI is a str, not {type(uri).__name__}")
         device = _core.open(uri_with_options(uri, options), timeout, _faces, Device)
         device._waits = None
         if isinstance(device, cls):
@@ -158,19 +160,23 @@ class Device(_core.Handle):
 
     async def aread_exact(self, n: int, timeout: Timeout = ...) -> bytes:
         """read_exact() for asyncio."""
-        return await self._awaited().run(self, select.POLLIN, timeout, lambda: self.read_exact(n, 0))
+        return await self._awaited().run(
+            self, select.POLLIN, timeout, lambda: self.read_exact(n, 0)
+        )
 
     async def aread_until(
         self, delimiter: Buffer = b"\n", size: int = 65536, timeout: Timeout = ...
     ) -> bytes:
         """read_until() for asyncio."""
-        return await self._lanes().run(
-            select.POLLIN, timeout, lambda: self.read_until(delimiter, size, 0)
+        return await self._awaited().run(
+            self, select.POLLIN, timeout, lambda: self.read_until(delimiter, size, 0)
         )
 
     async def areadline(self, size: int = 65536, timeout: Timeout = ...) -> bytes:
         """readline() for asyncio."""
-        return await self._awaited().run(self, select.POLLIN, timeout, lambda: self.readline(size, 0))
+        return await self._awaited().run(
+            self, select.POLLIN, timeout, lambda: self.readline(size, 0)
+        )
 
     async def awrite(self, buffer: Buffer, timeout: Timeout = ...) -> int:
         """write() for asyncio: all of the buffer, whose length it returns.
@@ -205,8 +211,8 @@ def face(driver: str) -> Any:
 
 def uri_with_options(uri: str, options: Mapping[str, Value]) -> str:
     """``uri`` with the options added, quoted as ``hal_uri_quote()`` does it."""
-    parts = [uri]
-    for key, value in options.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        parts.append(f"{'&' if '?' in parts[0] or len(parts) > 1 else '?'}{key}={_core.quote(text)}")
-    return "".join(parts)
+    pairs = [
+        f"{key}={_core.quote(str(value).lower() if isinstance(value, bool) else str(value))}"
+        for key, value in options.items()
+    ]
+    return f"{uri}{'&' if '?' in uri else '?'}{'&'.join(pairs)}" if pairs else uri

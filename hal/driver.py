@@ -21,9 +21,9 @@ A driver is a class with ``init``, ``read`` and ``write``; every open device is 
     hal.register_driver("echo", Echo)
     dev = hal.open("echo:")
 
-It is registered in libhal as a driver in C is, through callbacks of cffi into ``struct driver_ops``,
-so C programs, other drivers and other threads open it too. The rules are those of
-``<hal/driver.h>``: the library keeps the lanes apart, waits, applies deadlines and cancels.
+It is registered in libhal as a driver in C is, through callbacks of cffi into
+``struct driver_ops``, so C programs, other drivers and other threads open it too. The rules are
+those of ``<hal/driver.h>``: the library keeps the lanes apart, waits, applies deadlines, cancels.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ class DriverDevice:
     @property
     def options(self) -> dict[str, str]:
         """The URI's options as they were written, decoded. Only inside ``init``."""
-        dev, out = self._in_init("options"), {}
+        dev = self._in_init("options")
+        out: dict[str, str] = {}
         while option := lib.hal_device_option_at(dev, len(out)):
             out[_text(option.key)] = _text(option.value)
         return out
@@ -242,7 +243,10 @@ class Registered:
 
     def _row(self, attribute: Attribute) -> dict[str, Any]:
         low, high = attribute.range or (0, 0)
-        choices = [self._string(choice) for choice in attribute.choices]
+        choices = ffi.NULL
+        if attribute.choices:
+            texts = [*map(self._string, attribute.choices), ffi.NULL]
+            choices = self._keep(ffi.new("char *[]", texts))
         return {
             "name": self._string(attribute.name),
             "unit": self._string(attribute.unit),
@@ -251,7 +255,7 @@ class Registered:
             "access": int(attribute.access),
             "min": low,
             "max": high,
-            "choices": self._keep(ffi.new("char *[]", [*choices, ffi.NULL])) if choices else ffi.NULL,
+            "choices": choices,
             "initial": self._string(attribute.initial),
             "get": _function("driver_get") if attribute.access & Access.READ else ffi.NULL,
             "set": _function("driver_set") if attribute.access & Access.WRITE else ffi.NULL,
@@ -450,9 +454,13 @@ def python_init(dev: Any) -> int:
 def python_fini(dev: Any) -> None:
     opened = _open(dev)
     _opened.discard(opened)
+    _finish(opened)
+
+
+def _finish(opened: Opened) -> None:
     fini = getattr(opened.instance, "fini", None)
     if fini is not None:
-        _guarded(dev, "close", lib.HAL_LANE_CONTROL, lambda: fini() or 0)
+        _guarded(opened.device._dev, "close", lib.HAL_LANE_CONTROL, lambda: fini() or 0)
     opened.device._end()
 
 
@@ -565,11 +573,7 @@ def _stop() -> None:
     """Before the interpreter ends: every device gets its ``fini``, and C no longer calls Python."""
     lib.driver_stop()
     while _opened:
-        opened = _opened.pop()
-        fini = getattr(opened.instance, "fini", None)
-        if fini is not None:
-            _guarded(opened.device._dev, "close", lib.HAL_LANE_CONTROL, lambda: fini() or 0)
-        opened.device._end()
+        _finish(_opened.pop())
 
 
 atexit.register(_stop)

@@ -60,12 +60,15 @@ def drivers() -> list[DriverInfo]:
 
     It loads nothing; after load_drivers() it knows of every plug-in whether it works. Any thread.
     """
-    return [
-        DriverInfo(
-            name, _STATES[state], *texts, opened, tuple(map(Attribute.from_fields, attributes))
-        )
-        for name, state, *texts, opened, attributes in _core.drivers()
-    ]
+    return [_info(fields) for fields in _core.drivers()]
+
+
+def _info(fields: _core.DriverFields) -> DriverInfo:
+    name, state, path, version, summary, address, reason, opened, rows = fields
+    attributes = tuple(map(Attribute.from_fields, rows))
+    return DriverInfo(
+        name, _STATES[state], path, version, summary, address, reason, opened, attributes
+    )
 
 
 def load_drivers() -> int:
