@@ -96,7 +96,7 @@ static void ask_for(struct cache_choice *out, const char *name, size_t len)
     out->asked |= ops;
 }
 
-void cache_choose(struct cache_choice *out, const struct cache_cpu *cpu, const char *wanted)
+COLD void cache_choose(struct cache_choice *out, const struct cache_cpu *cpu, const char *wanted)
 {
     memset(out, 0, sizeof(*out));
     out->cpu = *cpu;
@@ -126,8 +126,7 @@ __attribute__((constructor(101))) static void choose(void)
 
 /* ---- ranges ---- */
 
-__attribute__((cold, noinline)) static int fail_range(enum hal_cache_op op, const void *ptr,
-                                                      size_t len)
+COLD static int fail_range(enum hal_cache_op op, const void *ptr, size_t len)
 {
     int err = ptr ? hal_fail_plain(-EFAULT, op_names[op], "memory",
                                    "%zu bytes from %p reach beyond the address space", len, ptr)
@@ -136,7 +135,7 @@ __attribute__((cold, noinline)) static int fail_range(enum hal_cache_op op, cons
     return error_settle(err, op_names[op], "memory");
 }
 
-__attribute__((cold, noinline)) static int fail_unsupported(enum hal_cache_op op)
+COLD static int fail_unsupported(enum hal_cache_op op)
 {
     const struct cache_method *method = cache_chosen.method[op];
     const char *why = method                          ? method->weak
@@ -522,7 +521,7 @@ static void describe(struct hal_cache_choice *out, enum hal_cache_op op)
     alternatives(out->alternatives, sizeof(out->alternatives), op);
 }
 
-int hal_cache_info(struct hal_cache_info *out, size_t size)
+COLD int hal_cache_info(struct hal_cache_info *out, size_t size)
 {
     struct hal_cache_info info = {
         .architecture = cache_architecture,

@@ -44,6 +44,9 @@ void cache_record_store(const char *instruction, const void *address, size_t len
 #error "libhal has cache operations for x86-64, AArch64 and RISC-V only"
 #endif
 
+/* Where size matters and speed does not; what only such functions call is small as well. */
+#define COLD __attribute__((cold))
+
 #define OP(name) (1u << HAL_CACHE_##name)
 
 /* What a processor offers. `features` are bits of each architecture's own. */

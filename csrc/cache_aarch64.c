@@ -20,7 +20,7 @@ const char cache_missing[] = "AArch64 has this always";
 
 /* Linux sets SCTLR_EL1.UCI, so that CVAC, CIVAC and CTR_EL0 may be used at EL0. CVAP and CVADP are
  * judged by the kernel's word alone: the ID registers tell what one core can, not all of them. */
-void cache_detect(struct cache_cpu *cpu)
+COLD void cache_detect(struct cache_cpu *cpu)
 {
     uint64_t ctr;
 

@@ -104,7 +104,7 @@ static void measure(const struct bench *b, struct hal_cache_cost *cost)
     cost->read_line_ns = cost->read_block_ns / pieces;
 }
 
-int hal_cache_measure(struct hal_cache_cost *out, size_t size)
+COLD int hal_cache_measure(struct hal_cache_cost *out, size_t size)
 {
     struct hal_cache_cost cost = {.read_line_ns = 0};
     struct bench b = {.line = hal_cache_line()};

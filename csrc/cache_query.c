@@ -370,7 +370,8 @@ static void answer_mapping(struct query *q, const struct mapping *m)
         answer(q, HAL_MEMORY_ORDINARY, HAL_FLUSH_NOT_NEEDED, "anonymous memory: coherent");
 }
 
-int cache_query(const char *root, uintptr_t start, uintptr_t end, struct hal_mapping_facts *out)
+COLD int cache_query(const char *root, uintptr_t start, uintptr_t end,
+                     struct hal_mapping_facts *out)
 {
     struct hal_mapping_facts second;
     struct query q = {root, out};
@@ -394,7 +395,7 @@ int cache_query(const char *root, uintptr_t start, uintptr_t end, struct hal_map
     return 0;
 }
 
-int hal_cache_query(const void *ptr, size_t len, struct hal_mapping_facts *out, size_t size)
+COLD int hal_cache_query(const void *ptr, size_t len, struct hal_mapping_facts *out, size_t size)
 {
     struct hal_mapping_facts facts;
     uintptr_t start = (uintptr_t)ptr;

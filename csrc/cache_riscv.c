@@ -59,7 +59,7 @@ static uint32_t block_size(const struct hwprobe *answer, const char *tree)
 
 /* The kernel's word covers all processors, and that user mode may execute the instruction: an
  * extension named in the device tree alone may still trap. Without a block size nothing is used. */
-void cache_detect(struct cache_cpu *cpu)
+COLD void cache_detect(struct cache_cpu *cpu)
 {
     struct hwprobe ask[3] = {
         {HWPROBE_EXTENSIONS, 0}, {HWPROBE_ZICBOM_SIZE, 0}, {HWPROBE_ZICBOZ_SIZE, 0}};

@@ -34,7 +34,7 @@ static uint32_t saved_registers(void)
 
 #define BIT(n) (1u << (n))
 
-void cache_detect(struct cache_cpu *cpu)
+COLD void cache_detect(struct cache_cpu *cpu)
 {
     uint32_t a, b, c, d, xcr0 = 0;
 
