@@ -10,7 +10,8 @@
 
 #define NS_PER_S 1000000000
 #define NS_PER_MS 1000000
-#define BITS_A_BYTE 12 /* start, 8 data, parity, 2 stop: the longest frame */
+#define BITS_A_BYTE 12    /* start, 8 data, parity, 2 stop: the longest frame */
+#define LARGEST_FIFO 4096 /* bytes */
 #define XON 0x11
 #define XOFF 0x13
 
@@ -317,30 +318,58 @@ int line_get(struct hal_device *dev, const struct hal_attribute *attr, struct ha
 
 /* ---- what is still to be sent ---- */
 
-int64_t line_unsent(int fd, const struct termios2 *line)
+static int64_t time_of(const struct termios2 *line, int64_t bytes)
 {
     int64_t baud = line->c_ospeed ? line->c_ospeed : 9600;
+
+    return bytes * BITS_A_BYTE * NS_PER_S / baud;
+}
+
+/* Behind the kernel's queue is the UART's own FIFO, which not every tty can tell about. A
+ * transmitter that nobody holds back and that is busy for longer than any FIFO lasts belongs to an
+ * adapter that never says otherwise. */
+static bool transmitting(int fd, struct line_drain *drain)
+{
     unsigned status = 0;
+
+    if (ioctl(fd, TIOCSERGETLSR, &status) < 0 || (status & TIOCSER_TEMT))
+        return false;
+    if ((drain->line.c_cflag & CRTSCTS) || (drain->line.c_iflag & IXON))
+        return true;
+    if (!drain->patience)
+        drain->patience = hal_after(time_of(&drain->line, LARGEST_FIFO));
+    return hal_now() < drain->patience;
+}
+
+int line_drain_begin(int fd, struct line_drain *drain)
+{
+    drain->patience = 0;
+    return line_load(fd, &drain->line);
+}
+
+int64_t line_unsent(int fd, struct line_drain *drain)
+{
     int queued = 0;
 
     if (ioctl(fd, TIOCOUTQ, &queued) < 0)
         return -errno;
-    /* Behind the queue is the UART's own FIFO, which not every tty can tell about. */
-    if (queued == 0 && (ioctl(fd, TIOCSERGETLSR, &status) < 0 || (status & TIOCSER_TEMT)))
+    if (queued > 0)
+        drain->patience = 0;
+    else if (!transmitting(fd, drain))
         return 0;
-    return (int64_t)(queued + 1) * BITS_A_BYTE * NS_PER_S / baud;
+    return time_of(&drain->line, queued + 1);
 }
 
 /* Wait for twice the time that the line needs. What is left then is held back by flow control and
  * is dropped, for at another speed it would arrive as noise. */
 static void settle(int fd)
 {
-    struct termios2 line;
-    int64_t left = line_load(fd, &line) ? 0 : line_unsent(fd, &line);
+    struct line_drain drain;
+    int64_t left = line_drain_begin(fd, &drain) ? 0 : line_unsent(fd, &drain);
     hal_deadline until = hal_after(2 * left + 500 * NS_PER_MS);
 
     while (left > 0) {
-        int64_t ns = left < 10 * NS_PER_MS ? left : 10 * NS_PER_MS;
+        int64_t ns = left < LINE_STEP_NS ? left : LINE_STEP_NS;
         struct timespec pause = {.tv_nsec = (long)ns};
 
         if (hal_now() >= until) {
@@ -348,7 +377,7 @@ static void settle(int fd)
             return;
         }
         nanosleep(&pause, NULL);
-        left = line_unsent(fd, &line);
+        left = line_unsent(fd, &drain);
     }
 }
 

@@ -16,7 +16,6 @@
 
 #define NS_PER_MS 1000000
 #define BREAK_MAX_MS 5000
-#define WAIT_STEP_NS (10 * NS_PER_MS) /* a tty does not tell when it has sent everything */
 
 /* ---- errors ---- */
 
@@ -93,15 +92,15 @@ static int sleep_until(struct hal_device *dev, hal_deadline at, hal_deadline unt
 
 static int drain(struct hal_device *dev, hal_deadline until, const char *operation)
 {
-    struct termios2 line;
-    int64_t left;
-    int err = line_load(hal_device_fd(dev), &line);
+    int fd = hal_device_fd(dev);
+    struct line_drain state;
+    int64_t left = line_drain_begin(fd, &state);
 
-    if (err)
-        return uart_fail(dev, err, operation, NULL);
-    while ((left = line_unsent(hal_device_fd(dev), &line)) > 0) {
-        err = sleep_until(dev, hal_after(left < WAIT_STEP_NS ? left : WAIT_STEP_NS), until,
-                          operation);
+    if (left)
+        return uart_fail(dev, (int)left, operation, NULL);
+    while ((left = line_unsent(fd, &state)) > 0) {
+        int err = sleep_until(dev, hal_after(left < LINE_STEP_NS ? left : LINE_STEP_NS), until,
+                              operation);
         if (err)
             return err;
     }
@@ -203,6 +202,20 @@ static bool marked_exclusive(int fd)
     return ioctl(fd, TIOCGEXCL, &marked) == 0 && marked;
 }
 
+/* Linux makes nodes of UARTs that may be there; of one that is not, even settings give EIO. */
+static int check_tty(int fd, const char *node)
+{
+    struct termios2 line;
+    int err = line_load(fd, &line);
+
+    if (err == -EIO && !hung_up(fd))
+        return hal_fail(-ENODEV, "open", node,
+                        "the node is there, but the kernel found no UART behind it");
+    if (err == -EIO)
+        return hal_fail(-ENODEV, "open", node, "the line hung up");
+    return err ? hal_fail(-ENOTTY, "open", node, "not a serial line") : 0;
+}
+
 /* A descriptor that is ours, or a worded failure. */
 static int open_line(const char *path, const char *node, bool exclusive, bool heed_mark)
 {
@@ -213,9 +226,10 @@ static int open_line(const char *path, const char *node, bool exclusive, bool he
     fd = hal_open_node(path, O_RDWR | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return fd;
-    if (!isatty(fd)) {
+    err = check_tty(fd, node);
+    if (err) {
         close(fd);
-        return hal_fail(-ENOTTY, "open", node, "not a serial line");
+        return err;
     }
     marked = heed_mark && exclusive && marked_exclusive(fd);
     err = uart_claim(fd, exclusive);
@@ -269,11 +283,8 @@ static int set_up(struct hal_device *dev, struct uart *uart)
     struct line_wish wish = {.which = 0};
     int err = line_load(hal_device_fd(dev), &uart->saved);
 
-    if (err == -EIO && !hung_up(hal_device_fd(dev)))
-        return hal_fail(-ENODEV, "open", uart->node,
-                        "the node is there, but the kernel found no UART behind it");
     if (err)
-        return uart_fail(dev, err, "open", "line settings");
+        return uart_fail(dev, err, "open", NULL);
     for (int i = 0; i < LINE_SETTINGS; i++)
         if (hal_device_option(dev, uart_attributes[i].name, &wish.value[i]) >= 0)
             wish.which |= 1u << i;

@@ -55,8 +55,18 @@ int line_load(int fd, struct termios2 *line);
 int line_open(struct hal_device *dev, const struct line_wish *wish);
 /* Put `saved` back, once what was written has gone out. */
 void line_restore(int fd, const struct termios2 *saved);
-/* Time until everything written may have left, ns; 0 when it has; or negative errno. */
-int64_t line_unsent(int fd, const struct termios2 *line);
+
+/* Waiting until everything written has left. A tty does not tell when: it has to be asked again. */
+struct line_drain {
+    struct termios2 line;
+    hal_deadline patience; /* with a FIFO that does not get empty; 0: not yet running */
+};
+
+#define LINE_STEP_NS 10000000 /* ask at least that often: the line may be flushed, or go */
+
+int line_drain_begin(int fd, struct line_drain *drain);
+/* Time that it may still take, ns; 0 when all is out; or negative errno. */
+int64_t line_unsent(int fd, struct line_drain *drain);
 
 int line_get(struct hal_device *dev, const struct hal_attribute *attr, struct hal_value *out);
 int line_set(struct hal_device *dev, const struct hal_attribute *attr,
