@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a mapping is, by /proc/self/maps and smaps (proc(5)) and by sysfs. */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -118,7 +117,8 @@ static int find_mappings(const struct query *q, uintptr_t start, uintptr_t end,
 static void read_flags(const struct query *q, uint64_t start, char *out, size_t size)
 {
     FILE *smaps = open_proc(q, "smaps");
-    struct mapping m = {.end = 0};
+    struct mapping m;
+    bool here = false;
     char *line = NULL;
     size_t room = 0;
 
@@ -126,12 +126,12 @@ static void read_flags(const struct query *q, uint64_t start, char *out, size_t 
     if (!smaps)
         return;
     while (getline(&line, &room, smaps) > 0) {
-        if (starts_with(line, "VmFlags:") && m.end && m.start == start) {
+        if (starts_with(line, "VmFlags:") && here) {
             snprintf(out, size, "%s", line + strlen("VmFlags:"));
             break;
         }
-        if (isxdigit((unsigned char)line[0]))
-            parse_mapping(line, &m);
+        if (parse_mapping(line, &m))
+            here = m.start == start;
     }
     free(line);
     fclose(smaps);
