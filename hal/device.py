@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from .aio import Waits
 
-__all__ = ["Device", "Segment", "Timeout", "face", "uri_with_options"]
+__all__ = ["Device", "Seconds", "Segment", "face", "uri_with_options"]
 
-Timeout = float | None | EllipsisType
+Seconds = float | None | EllipsisType
 """Seconds; None: wait for ever; ``...``: as the device's ``timeout`` says; 0: do not wait."""
 
 D = TypeVar("D", bound="Device")
@@ -120,11 +120,11 @@ class Device(_core.Handle):
         """The device's attributes: a mapping from name to value."""
         return Attributes(self)
 
-    def readv(self, buffers: Sequence[Buffer], timeout: Timeout = ...) -> int:
+    def readv(self, buffers: Sequence[Buffer], timeout: Seconds = ...) -> int:
         """read() into several writable buffers, filled in order; how many bytes came."""
         return _core.readv(self, buffers, timeout)
 
-    def writev(self, buffers: Sequence[Buffer], timeout: Timeout = ...) -> int:
+    def writev(self, buffers: Sequence[Buffer], timeout: Seconds = ...) -> int:
         """write() from several buffers, as if they were one."""
         return _core.writev(self, buffers, timeout)
 
@@ -154,31 +154,31 @@ class Device(_core.Handle):
             self._waits = Waits()
         return self._waits
 
-    async def aread(self, n: int = 65536, timeout: Timeout = ...) -> bytes:
+    async def aread(self, n: int = 65536, timeout: Seconds = ...) -> bytes:
         """read() for asyncio."""
         return await self._awaited().run(self, select.POLLIN, timeout, lambda: self.read(n, 0))
 
-    async def aread_exact(self, n: int, timeout: Timeout = ...) -> bytes:
+    async def aread_exact(self, n: int, timeout: Seconds = ...) -> bytes:
         """read_exact() for asyncio."""
         return await self._awaited().run(
             self, select.POLLIN, timeout, lambda: self.read_exact(n, 0)
         )
 
     async def aread_until(
-        self, delimiter: Buffer = b"\n", size: int = 65536, timeout: Timeout = ...
+        self, delimiter: Buffer = b"\n", size: int = 65536, timeout: Seconds = ...
     ) -> bytes:
         """read_until() for asyncio."""
         return await self._awaited().run(
             self, select.POLLIN, timeout, lambda: self.read_until(delimiter, size, 0)
         )
 
-    async def areadline(self, size: int = 65536, timeout: Timeout = ...) -> bytes:
+    async def areadline(self, size: int = 65536, timeout: Seconds = ...) -> bytes:
         """readline() for asyncio."""
         return await self._awaited().run(
             self, select.POLLIN, timeout, lambda: self.readline(size, 0)
         )
 
-    async def awrite(self, buffer: Buffer, timeout: Timeout = ...) -> int:
+    async def awrite(self, buffer: Buffer, timeout: Seconds = ...) -> int:
         """write() for asyncio: all of the buffer, whose length it returns.
 
         Raises:

@@ -81,8 +81,8 @@ def load_driver(path: str | os.PathLike[str]) -> None:
 
     Raises:
         NotFound: There is no such file.
-        Unsupported: It was built for another ABI; the text has both versions.
-        Error: It is no plug-in (ENOEXEC), or its name is taken (EEXIST).
+        Error: It was built for another ABI (EPROTONOSUPPORT; the text has both versions), is no
+            plug-in (ENOEXEC), or its name is taken (EEXIST).
     """
     _core.load_driver(os.fspath(path))
 

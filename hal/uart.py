@@ -4,43 +4,16 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Generic, TypeVar, overload
 
-from .attributes import Value
-from .device import Device, Timeout, face
+from .device import Device, Seconds, face
 from .errors import InvalidArgument
+from .settings import Setting, State
 
 __all__ = ["Uart"]
 
 # enum hal_uart_request and enum hal_uart_queue, <hal/uart.h>
 _BREAK, _DRAIN, _FLUSH = 0x5501, 0x5502, 0x5503
 _INPUT, _OUTPUT = 1, 2
-
-V = TypeVar("V", bound=Value)
-
-
-class State(Generic[V]):
-    """An attribute of the line as a property that can be read."""
-
-    def __init__(self, attribute: str, doc: str) -> None:
-        self.attribute = attribute
-        self.__doc__ = doc
-
-    @overload
-    def __get__(self, line: None, owner: type[Device]) -> State[V]: ...
-
-    @overload
-    def __get__(self, line: Device, owner: type[Device]) -> V: ...
-
-    def __get__(self, line: Device | None, owner: type[Device]) -> Any:
-        return self if line is None else line.attributes[self.attribute]
-
-
-class Setting(State[V]):
-    """An attribute of the line as a property that can be read and set."""
-
-    def __set__(self, line: Device, value: V) -> None:
-        line.attributes[self.attribute] = value
 
 
 @face("uart")
@@ -73,13 +46,13 @@ class Uart(Device):
     input_queue = State[int]("queue.input", "Bytes in the kernel that nobody has read.")
     output_queue = State[int]("queue.output", "Bytes in the kernel that have not been sent.")
 
-    def break_(self, seconds: float = 0.25, timeout: Timeout = ...) -> None:
+    def break_(self, seconds: float = 0.25, timeout: Seconds = ...) -> None:
         """Send a break of 0.001 to 5 seconds, in whole milliseconds."""
         if not 0.001 <= seconds <= 5:
             raise InvalidArgument(f"break: it must last 0.001 to 5 seconds; got {seconds}")
         self.control(_BREAK, struct.pack("I", round(seconds * 1000)), timeout)
 
-    def drain(self, timeout: Timeout = ...) -> None:
+    def drain(self, timeout: Seconds = ...) -> None:
         """Wait until all that was written has left the line."""
         self.control(_DRAIN, b"", timeout)
 

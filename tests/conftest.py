@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices that are there on every machine: a loopback, and a pty as a serial line."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+import hal
+
+
+@dataclass
+class Line:
+    """A serial line, and the far end of it."""
+
+    master: int
+    path: str
+    device: hal.Uart
+
+    def unplug(self) -> None:
+        """Take the far end away, as pulling an adapter does."""
+        master, self.master = self.master, -1
+        os.close(master)
+
+    def send(self, data: bytes) -> None:
+        """Write from the far end, all of it."""
+        while data:
+            data = data[os.write(self.master, data) :]
+
+    def receive(self, n: int) -> bytes:
+        """Read at the far end, exactly n bytes."""
+        data = b""
+        while len(data) < n:
+            data += os.read(self.master, n - len(data))
+        return data
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    """A pty opened by the uart driver."""
+    master, slave = os.openpty()
+    path = os.ttyname(slave)
+    os.close(slave)
+    with hal.Uart.open(f"uart:{path}") as device:
+        pair = Line(master, path, device)
+        yield pair
+    if pair.master >= 0:
+        os.close(pair.master)
+
+
+@pytest.fixture
+def loopback() -> Iterator[hal.Device]:
+    """What is written can be read back."""
+    with hal.open("loopback:") as device:
+        yield device
+
+
+class Task:
+    """A call that runs in a thread of its own; ``result`` raises what it raised."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._value: object = None
+        self._error: BaseException | None = None
+        self.ended = 0.0
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:  # noqa: BLE001 - raised again by result()
+            self._error = error
+        self.ended = time.monotonic()
+
+    def result(self, timeout: float = 10) -> object:
+        """What the call returned."""
+        self.thread.join(timeout)
+        assert not self.thread.is_alive(), "the call still waits"
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+@pytest.fixture
+def background() -> Callable[[Callable[[], object]], Task]:
+    """Start a call in a thread, and give it time to begin to wait."""
+
+    def start(call: Callable[[], object]) -> Task:
+        task = Task(call)
+        time.sleep(0.05)
+        return task
+
+    return start
