@@ -6,6 +6,7 @@
 #include <asm/termbits.h> /* and so not <termios.h> */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/serial.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -976,6 +977,57 @@ TEST_CASE("what is not a serial line is refused, by its kind")
     CHECK(hal_open("uart", HAL_FOREVER) == -EINVAL);
     unlink(pipe.c_str());
     unlink(file);
+}
+
+/* ---- RS-485 ---- */
+
+/* The lab's Arm board has a UART (PL011) that can do it; no other machine's UART is touched. */
+TEST_CASE("RS-485 settings are handed over in one piece")
+{
+    const char *node = "/dev/ttyAMA0";
+    if (!getenv("HAL_LAB") || access(node, F_OK)) {
+        MESSAGE("not tested: only in the lab is there a UART with RS-485");
+        return;
+    }
+    auto kernel = [&] {
+        serial_rs485 now{};
+        int fd = open(node, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+        REQUIRE(fd >= 0);
+        CHECK(ioctl(fd, TIOCGRS485, &now) == 0);
+        close(fd);
+        return now;
+    };
+    Line line(std::string("uart:") + node + "?exclusive=off&rs485&rs485.delay_before=0.003");
+
+    CHECK(line.get("rs485") == "true");
+    CHECK(kernel().flags == (SER_RS485_ENABLED | SER_RS485_RTS_ON_SEND));
+    CHECK(kernel().delay_rts_before_send == 3);
+    CHECK(line.set("rs485.delay_after", "0.1") == 0);
+    CHECK(kernel().delay_rts_after_send == 100);
+    CHECK(std::stod(line.get("rs485.delay_after")) == 0.1);
+    CHECK(line.set("rs485.delay_after", "0.1001") == -ERANGE);
+    CHECK(line.set("rs485.rts_on_send", "off") == 0);
+    CHECK(kernel().flags == (SER_RS485_ENABLED | SER_RS485_RTS_AFTER_SEND));
+    CHECK(line.set("rs485.rx_during_tx", "on") == 0);
+    CHECK((kernel().flags & SER_RS485_RX_DURING_TX) != 0);
+
+    /* Off, the kernel forgets; on again, all is as it was. */
+    CHECK(line.set("rs485", "off") == 0);
+    CHECK((kernel().flags & SER_RS485_ENABLED) == 0);
+    CHECK(std::stod(line.get("rs485.delay_before")) == 0.003);
+    CHECK(line.set("rs485.delay_before", "0.001") == 0);
+    CHECK(line.set("rs485", "on") == 0);
+    CHECK(kernel().delay_rts_before_send == 1);
+    CHECK(kernel().delay_rts_after_send == 100);
+    CHECK((kernel().flags & SER_RS485_RX_DURING_TX) != 0);
+
+    /* This board has no switch for the termination. */
+    CHECK(line.set("rs485.terminate", "on") == -EOPNOTSUPP);
+    CAPTURE(last_error());
+    CHECK(contains(last_error(), "set rs485.terminate \"/dev/ttyAMA0\""));
+    CHECK(contains(last_error(), "asked for true, the tty stays at false"));
+    CHECK(kernel().delay_rts_before_send == 1);
+    CHECK(line.set("rs485", "off") == 0);
 }
 
 } /* namespace */
