@@ -34,6 +34,7 @@ from .errors import (
     Unsupported,
     WouldBlock,
 )
+from .i2c import I2c, I2cAnswer
 from .registry import (
     DriverInfo,
     bind,
@@ -45,6 +46,7 @@ from .registry import (
     unbind,
     version,
 )
+from .spi import Spi
 from .uart import Uart
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ __all__ = [
     "DriverInfo",
     "Error",
     "Forked",
+    "I2c",
+    "I2cAnswer",
     "Interrupted",
     "InvalidArgument",
     "NoAttribute",
@@ -70,6 +74,7 @@ __all__ = [
     "PermissionDenied",
     "ProtocolError",
     "Segment",
+    "Spi",
     "Timeout",
     "Uart",
     "Unplugged",

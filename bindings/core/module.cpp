@@ -3,6 +3,8 @@
  * registry.cpp; what is called often is in handle.cpp. */
 #include "module.h"
 
+#include "faces.h"
+
 #include <vector>
 
 namespace py = pybind11;
@@ -138,6 +140,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used())
     if (!type)
         throw py::error_already_set();
     m.attr("Handle") = py::reinterpret_steal<py::object>(type);
+    if (!faces_add(m.ptr(), type))
+        throw py::error_already_set();
     m.def("open", open, py::arg("uri"), py::arg("timeout"), py::arg("faces"), py::arg("face"));
     m.def("describe", describe, py::arg("device"));
     m.def("readv", [](const py::handle &self, const py::sequence &buffers, const py::object &timeout)

@@ -344,8 +344,10 @@ int adapter_resolve(struct hal_device *dev, struct i2c *i2c)
 
 int adapter_open(const struct i2c *i2c)
 {
-    if (access(i2c->node, F_OK) && registered(i2c->bus))
+    if (access(i2c->node, F_OK) == 0)
+        return hal_open_node(i2c->node, O_RDWR | O_NONBLOCK);
+    if (registered(i2c->bus))
         return hal_fail(-ENOENT, "open", i2c->node,
                         "the adapter is there, its node is not: sudo modprobe i2c-dev");
-    return hal_open_node(i2c->node, O_RDWR | O_NONBLOCK);
+    return say_adapters(-ENOENT, i2c->node, "no such I2C adapter");
 }
