@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import cmake
@@ -36,28 +37,30 @@ def version() -> str:
     )
 
 
+def call(*command: str) -> None:
+    """Run a build tool; what it printed is shown when it fails."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode != 0:
+        sys.exit(
+            f"{done.stdout}\nbuild libhal: {shlex.join(command)}: exit status {done.returncode}"
+        )
+
+
 def build_native(tree: Path, stage: Path) -> None:
     """Build libhal below ``tree`` and install it, as a wheel needs it, into ``stage``."""
     program = os.path.join(cmake.CMAKE_BIN_DIR, "cmake")
-    subprocess.run(
-        [
-            program,
-            *("-S", str(ROOT), "-B", str(tree), "-G", "Ninja"),
-            f"-DCMAKE_MAKE_PROGRAM={os.path.join(ninja.BIN_DIR, 'ninja')}",
-            "-DCMAKE_INSTALL_LIBDIR=lib",
-            "-DHAL_WHEEL=ON",
-            "--log-level=WARNING",
-            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
-        ],
-        check=True,
+    call(
+        program,
+        *("-S", str(ROOT), "-B", str(tree), "-G", "Ninja"),
+        f"-DCMAKE_MAKE_PROGRAM={os.path.join(ninja.BIN_DIR, 'ninja')}",
+        *("-DCMAKE_INSTALL_LIBDIR=lib", "-DHAL_WHEEL=ON"),
+        *shlex.split(os.environ.get("CMAKE_ARGS", "")),
     )
-    subprocess.run([program, "--build", str(tree), "--parallel", JOBS], check=True)
+    call(program, "--build", str(tree), "--parallel", JOBS)
     shutil.rmtree(stage, ignore_errors=True)
-    subprocess.run(
-        [program, "--install", str(tree), "--prefix", str(stage), "--strip"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    call(program, "--install", str(tree), "--prefix", str(stage), "--strip")
 
 
 def mirror(source: Path, target: Path) -> None:

@@ -23,8 +23,7 @@ static ssize_t thermo_read(struct hal_device *dev, void *buf, size_t len, hal_de
     return (ssize_t)len;
 }
 
-static ssize_t thermo_write(struct hal_device *dev, const void *buf, size_t len,
-                            hal_deadline until)
+static ssize_t thermo_write(struct hal_device *dev, const void *buf, size_t len, hal_deadline until)
 {
     (void)dev;
     (void)buf;
