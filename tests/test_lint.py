@@ -40,10 +40,11 @@ def test_mypy() -> None:
 def test_clang_format() -> None:
     """C and C++ code is laid out by `make format`."""
     needs("clang-format")
-    uneven = []
-    for name in files("*.c", "*.h", "*.cc", "*.cpp"):
-        if run("clang-format", name) != (ROOT / name).read_text(encoding="utf-8"):
-            uneven.append(name)
+    uneven = [
+        name
+        for name in files("*.c", "*.h", "*.cc", "*.cpp")
+        if run("clang-format", name) != (ROOT / name).read_text(encoding="utf-8")
+    ]
     assert uneven == []
 
 
