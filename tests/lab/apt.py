@@ -60,7 +60,9 @@ class Apt:
         }
         if sources := os.environ.get("HAL_LAB_SOURCES"):
             settings |= {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "/dev/null"}
-        self._options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        self._options = [
+            word for key, value in settings.items() for word in ("-o", f"{key}={value}")
+        ]
 
     def update(self) -> None:
         """Fetch the package lists again."""

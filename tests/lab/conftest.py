@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On the host: tests in tests/lab/guest run in a guest (session.py).  In the guest: nothing to do."""
+"""On the host, tests in tests/lab/guest run in a guest (session.py); in the guest, do nothing."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.pluginmanager.hasplugin("xdist"):
         for item in lab:  # one process, so one guest
             item.add_marker(pytest.mark.xdist_group("lab"))
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in lab:  # its limit is kept in the guest (guest/limit.py)
+            item.add_marker(pytest.mark.timeout(0))
     others = [item for item in items if item not in set(lab)]
     items[:] = [*others, *lab]
 

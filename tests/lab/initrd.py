@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The initial RAM disk of a guest: a static busybox, the few modules that reach the root, one script.
+"""The initial RAM disk of a guest: a static busybox, the modules that reach the root, one script.
 
 The script mounts the root folder over 9p, read-only, lays a RAM disk over it for whatever the guest
 writes, mounts the exchange folder at /run/lab and the kernel's modules, and starts /run/lab/start.
@@ -65,7 +65,8 @@ def _cpio(entries: Iterable[Entry]) -> Iterator[bytes]:
 
     for inode, (name, mode, data) in enumerate([*entries, ("TRAILER!!!", 0, b"")], 1):
         fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
-        yield padded(b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0")
+        head = b"070701" + b"".join(b"%08X" % field for field in fields)
+        yield padded(head + name.encode() + b"\0")
         yield padded(data)
 
 

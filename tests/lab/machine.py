@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two machines of the lab: which devices QEMU puts into them.
 
-What the kernel itself adds (i2c-stub, gpio-sim, IIO dummy, our own bus controllers, ...) is loaded in
-the guest by ``guest/setup.sh``; the names under which tests find everything are in
+What the kernel itself adds (i2c-stub, gpio-sim, IIO dummy, our own bus controllers, ...) is loaded
+in the guest by ``guest/setup.sh``; the names under which tests find everything are in
 ``guest/devices.py``.
 """
 
@@ -42,7 +42,7 @@ Maker = Callable[[Path], Machine]
 
 
 def x86_64(folder: Path) -> Machine:
-    """Give a PC with serial lines, I2C, PCI registers, an IOMMU, shared, persistent and CXL memory."""
+    """Give a PC: serial lines, I2C, PCI registers, an IOMMU, shared, persistent and CXL memory."""
     chardevs = {name: folder / f"{name}.sock" for name in ("serial", "usb", "request")}
     files = {name: folder / f"{name}.memory" for name in ("ivshmem", "nvdimm", "cxl", "cxl-labels")}
     # An NVDIMM's size less its label area has to be a multiple of 16 MiB, or no namespace fits.
@@ -80,7 +80,11 @@ def x86_64(folder: Path) -> Machine:
         *("-device", "cxl-type3,bus=cxl-port0,memdev=cxl,lsa=cxl-labels,id=cxl0"),
     ]
     for name, properties in pluggable.items():
-        arguments += ["-device", ",".join(f"{k}={v}" for k, v in properties.items()) + f",id={name}"]
+        options = [
+            f"id={name}",
+            *(f"{key}={value}" for key, value in properties.items() if key != "driver"),
+        ]
+        arguments += ["-device", ",".join([properties["driver"], *options])]
     backing = [
         f"memory-backend-file,id={name},share=on,mem-path={path},size={sizes[name]}M"
         for name, path in files.items()
@@ -107,7 +111,7 @@ def x86_64(folder: Path) -> Machine:
 
 
 def aarch64(folder: Path) -> Machine:
-    """Give an Arm board whose device tree has bit-banged SPI and I2C on a PL061, and an edu device."""
+    """Give an Arm board with bit-banged SPI and I2C in its device tree, and an edu device."""
     board = ["-machine", "virt", "-cpu", "cortex-a72", "-m", "1G"]
     return Machine(
         "aarch64",
@@ -124,8 +128,7 @@ def _device_tree(folder: Path, board: list[str]) -> Path:
     dump = ["-nodefaults", "-display", "none", "-machine", f"dumpdtb={plain}"]
     subprocess.run([qemu, *board, *dump], check=True, capture_output=True)
     dtc = [program("dtc"), "-q"]
-    tree = subprocess.run([*dtc, "-I", "dtb", "-O", "dts", str(plain)], check=True, capture_output=True)
-    text = tree.stdout.decode()
+    text = subprocess.check_output([*dtc, "-I", "dtb", "-O", "dts", str(plain)], text=True)
     gpio = re.search(r"pl061@.*?phandle = <(0x[0-9a-f]+)>", text, re.DOTALL)
     if not gpio:
         raise OSError(f'read device tree "{plain}": it has no pl061')
@@ -143,5 +146,5 @@ def program(name: str) -> str:
     """
     path = shutil.which(name)
     if path is None:
-        raise FileNotFoundError(f'find program "{name}": not installed (see tests/lab/packages.txt)')
+        raise FileNotFoundError(f'find "{name}": not installed (see tests/lab/packages.txt)')
     return path

@@ -53,9 +53,9 @@ SOURCES = (
 """What the distribution's kernel leaves out and the lab builds from the kernel's own source."""
 
 ARM64_PACKAGES = (
-    "bash busybox-static coreutils gpiod i2c-tools iproute2 kmod libgcc-s1 mount pciutils python3 "
-    "spi-tools udev util-linux"
-).split()
+    *("bash", "busybox-static", "coreutils", "grep", "iproute2", "kmod", "mount", "util-linux"),
+    *("gpiod", "i2c-tools", "libstdc++6", "pciutils", "python3", "spi-tools", "udev"),
+)
 """The userland of the aarch64 guest."""
 
 
@@ -130,10 +130,12 @@ def _digest(*parts: Path | str) -> str:
     """Give a short hash over texts and files (those of a folder by name)."""
     total = hashlib.sha256()
     for part in parts:
-        files = [part] if isinstance(part, str) or part.is_file() else sorted(part.iterdir())
-        for item in files:
-            data = item.encode() if isinstance(item, str) else item.name.encode() + item.read_bytes()
-            total.update(b"%d:" % len(data) + data)
+        if isinstance(part, str):
+            total.update(part.encode() + b"\n")
+            continue
+        for path in sorted(part.iterdir()) if part.is_dir() else [part]:
+            data = path.read_bytes()
+            total.update(b"%s %d\n" % (path.name.encode(), len(data)) + data)
     return total.hexdigest()[:12]
 
 
@@ -311,7 +313,9 @@ def prepare(architecture: str = "x86_64", refresh: bool = False) -> Kit:
 
 def main() -> int:
     """Prepare from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.lab.prepare", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.lab.prepare", description="Fetch and build what the lab boots from."
+    )
     parser.add_argument("architecture", nargs="*", help="x86_64, aarch64 (default: both)")
     parser.add_argument("--refresh", action="store_true", help="look for a newer kernel")
     arguments = parser.parse_args()

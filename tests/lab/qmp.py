@@ -27,12 +27,13 @@ def connect(path: Path, timeout: float) -> socket.socket:
         peer = socket.socket(socket.AF_UNIX)
         try:
             peer.connect(str(path))
-            return peer
         except (FileNotFoundError, ConnectionRefusedError):
             peer.close()
             if time.monotonic() > end:
                 raise
             time.sleep(0.05)
+        else:
+            return peer
 
 
 class Qmp:
@@ -74,7 +75,7 @@ class Qmp:
         self._file.flush()
         answer = self._receive(lambda message: "return" in message or "error" in message)
         if "error" in answer:
-            raise QmpError(f'{command} {arguments}: {answer["error"]["desc"]}')
+            raise QmpError(f"{command} {arguments}: {answer['error']['desc']}")
         return answer["return"]
 
     def unplug(self, device: str) -> None:

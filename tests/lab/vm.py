@@ -23,16 +23,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from . import machine as machines
 from .machine import Machine, program
 from .prepare import Kit
 from .qmp import Qmp
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+"""The checkout, which a guest with a root of its own sees at the same path."""
+
 _START = """\
 mount -t debugfs debugfs /sys/kernel/debug
+echo lab >/proc/sys/kernel/hostname
 ip link set lo up
+{checkout}
 export {environment}
 cd {folder} 2>/dev/null || cd /
 exec </dev/null >/run/lab/output 2>&1
@@ -69,19 +73,18 @@ class Guest:
     Its methods are for one thread, except ``stop``, which any thread may call.
     """
 
-    def __init__(self, kit: Kit, make: machines.Maker | None = None, exchange: Path | None = None) -> None:
+    def __init__(self, kit: Kit, make: machines.Maker | None = None) -> None:
         """Describe the guest.
 
         Args:
             kit: what it boots from (``prepare.prepare``).
             make: makes its machine; by default the one for the kit's architecture.
-            exchange: an existing folder to be its /run/lab; by default one of its own.
         """
         self._kit = kit
         self._make = make or getattr(machines, kit.architecture)
         self._folder = Path(tempfile.mkdtemp(prefix="hal-lab-"))
-        self.exchange = exchange or self._folder / "exchange"
-        self.exchange.mkdir(exist_ok=True)
+        self.exchange = self._folder / "exchange"
+        self.exchange.mkdir()
         self.machine: Machine = self._make(self._folder)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -90,14 +93,15 @@ class Guest:
     def __enter__(self) -> Guest:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
         shutil.rmtree(self._folder)
 
     def run(
-        self, command: Sequence[str], timeout: float = 120, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        timeout: float = 120,
+        environment: Mapping[str, str] | None = None,
     ) -> Result:
         """Boot, run a command, and give its status and output when the guest has ended.
 
@@ -145,12 +149,16 @@ class Guest:
             # The interpreter itself comes first: a version manager's shim costs seconds here.
             path = f"{Path(sys.executable).parent}:{path}"
         variables = {"HOME": "/root", "PATH": path, "HAL_LAB": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        variables |= environment
         setup = self.machine.setup
         if setup and self._kit.root != Path("/"):
             shutil.copy(setup, self.exchange / "setup")
             setup = Path("/run/lab/setup")
+        mount = "mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose"
+        checkout = f"mkdir -p {ROOT} && {mount} checkout {ROOT}"
         return _START.format(
-            environment=" ".join(f"{k}={shlex.quote(v)}" for k, v in {**variables, **environment}.items()),
+            checkout="" if self._kit.root == Path("/") else checkout,
+            environment=" ".join(f"{key}={shlex.quote(value)}" for key, value in variables.items()),
             folder=shlex.quote(str(Path.cwd())),
             setup=f"bash {shlex.quote(str(setup))}" if setup else "true",
             command=shlex.join(command),
@@ -166,14 +174,16 @@ class Guest:
             *("-serial", f"file:{self.exchange / 'console'}"),
             *("-qmp", f"unix:{folder / 'qmp.sock'},server=on,wait=off"),
         ]
-        shares = {"root": (kit.root, True), "modules": (kit.modules, True), "exchange": (self.exchange, False)}
-        for tag, (path, readonly) in shares.items():
+        shares = {"root": kit.root, "modules": kit.modules, "exchange": self.exchange}
+        if kit.root != Path("/"):
+            shares["checkout"] = ROOT
+        for tag, path in shares.items():
             option = f"local,id={tag},path={path},security_model=none,multidevs=remap"
-            arguments += ["-fsdev", option + (",readonly=on" if readonly else "")]
+            arguments += ["-fsdev", option + ("" if tag == "exchange" else ",readonly=on")]
             arguments += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag},bus=pcie.0"]
         if terminal:
             arguments += ["-chardev", "stdio,id=terminal,signal=off"]
-            arguments += ["-device", f"virtio-serial-pci,id=console,bus=pcie.0"]
+            arguments += ["-device", "virtio-serial-pci,id=console,bus=pcie.0"]
             arguments += ["-device", "virtconsole,bus=console.0,chardev=terminal"]
         return arguments + self.machine.arguments
 
@@ -207,7 +217,7 @@ class Guest:
         """Give what the command has printed so far."""
         return _text(self.exchange / "output")
 
-    def tail(self, lines: int = 40) -> str:
+    def tail(self, lines: int = 60) -> str:
         """Give the end of the console, of the command's output, and QEMU's own complaints."""
         parts = {
             "console": _text(self.exchange / "console"),
@@ -226,13 +236,13 @@ class Guest:
             process.send_signal(signal.SIGKILL)
             process.wait()
 
-    def follow(self, timeout: float) -> Result:
+    def follow(self, timeout: float | None) -> Result:
         """Like ``wait``, and pass the command's output on to stdout as it comes."""
-        end, shown = time.monotonic() + timeout, 0
+        end, shown = time.monotonic() + (timeout or float("inf")), 0
         while self.running() and time.monotonic() < end:
             shown += _pass_on(self.exchange / "output", shown)
             time.sleep(0.1)
-        result = self.wait(max(0, end - time.monotonic()))
+        result = self.wait(0)
         _pass_on(self.exchange / "output", shown)
         return result
 

@@ -33,5 +33,5 @@ def unpack(image: Path) -> bytes:
     if payload.startswith(b"\x1f\x8b"):
         return zlib.decompressobj(31).decompress(payload)
     if payload.startswith(b"\x28\xb5\x2f\xfd"):
-        return subprocess.run(["zstd", "-dcq"], input=payload, capture_output=True, check=False).stdout
+        return subprocess.check_output(["zstd", "-dcq"], input=payload)
     raise ValueError(f'unpack "{image}": packed in an unknown way ({payload[:6].hex()})')

@@ -25,7 +25,7 @@ _exchange = os.environ.get("HAL_LAB_EXCHANGE")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    config.addinivalue_line("markers", f"lab_timeout(seconds): a test's own limit, else {LIMIT:.0f}")
+    config.addinivalue_line("markers", f"lab_timeout(seconds): a limit other than {LIMIT:.0f}")
 
 
 if _exchange:
@@ -65,7 +65,7 @@ if _exchange:
 
 @pytest.fixture(scope="session")
 def host() -> Iterator[Host]:
-    """The host, which plugs and unplugs, holds the serial lines' far ends and the memories' files."""
+    """The host: plugs and unplugs, has the serial lines' far ends and the memories' files."""
     host = Host()
     yield host
     host.close()

@@ -87,7 +87,8 @@ def one(pattern: str) -> Path:
 
 def named(pattern: str, name: str) -> Path:
     """Give the folder of the one attribute file that matches a pattern and starts with a text."""
-    found = [path.parent for path in Path("/").glob(pattern.lstrip("/")) if path.read_text().startswith(name)]
+    paths = Path("/").glob(pattern.lstrip("/"))
+    found = [path.parent for path in paths if path.read_text().startswith(name)]
     if len(found) != 1:
         raise LookupError(f'find "{name}" in "{pattern}": {len(found)} of them')
     return found[0]
@@ -212,8 +213,12 @@ class Module:
         Path(f"/sys/bus/platform/drivers/{self._device}/unbind").write_text(self._device)
 
     def insert(self) -> None:
-        """Put the device back."""
+        """Put the device back, with the drivers that held its chips."""
         Path(f"/sys/bus/platform/drivers/{self._device}/bind").write_text(self._device)
+        if self._device == "lab-i2c":
+            bus = Path(f"/sys/bus/i2c/devices/i2c-{i2c_bus()}")
+            for chip in (f"lm75 {LM75}", f"ltc4215 {LTC4215}", f"max6650 {MAX6650}"):
+                (bus / "new_device").write_text(chip)
 
 
 class GpioSim:

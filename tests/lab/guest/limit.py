@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-LIMIT = 60.0
+LIMIT = 120.0
 """Seconds; another limit is set with ``@pytest.mark.lab_timeout(seconds)``."""
 
 

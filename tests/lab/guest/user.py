@@ -27,7 +27,7 @@ def call_as(user: str, function: Callable[[], T]) -> T:
         os.setuid(entry.pw_uid)
         try:
             outcome: tuple[bool, object] = (True, function())
-        except Exception as error:  # handed to the caller, whatever it is
+        except Exception as error:  # noqa: BLE001 - handed to the caller, whatever it is
             outcome = (False, error)
         with os.fdopen(writer, "wb") as pipe:
             pickle.dump(outcome, pipe)

@@ -15,8 +15,9 @@
  * lab_log.h there are:
  *   pec_error N     spoil the PEC byte of the next N reads
  *   retries, timeout_ms   (read only) what I2C_RETRIES and I2C_TIMEOUT set
- * The log has one line a transfer: "0x50:w1 0x50:r16", in 10-bit form "0x2a5t:w1", and "= -6" after
- * it when it failed.
+ * The log has one line a transfer: "0x50:w1 0x50:r16", in 10-bit form "0x2a5t:w1", with "n" for a
+ * message without a start and "i" for one that goes on unacknowledged, and "= -6" after it when it
+ * failed.
  *
  * Unbinding the platform device "lab-i2c" is pulling the adapter out: from then on every transfer
  * through a descriptor still open is -ENODEV, and the unbind returns when the last one is closed.
@@ -105,21 +106,23 @@ static u8 *memory_byte(struct chip *chip, unsigned int n)
 	return &chip->memory[at];
 }
 
-static void memory_write(struct chip *chip, const u8 *data, unsigned int len)
+/* After a start the first byte is the pointer; without one the bytes before go on. */
+static void memory_write(struct chip *chip, const u8 *data, unsigned int len, bool start)
 {
 	unsigned int i;
 
 	if (!len)
 		return;
-	chip->pointer = data[0];
-	for (i = 1; i < len; i++) {
+	if (start)
+		chip->pointer = data[0];
+	for (i = start; i < len; i++) {
 		u8 page = chip->pointer & ~(EEPROM_PAGE - 1);
 
-		*memory_byte(chip, i - 1) = data[i];
+		*memory_byte(chip, i - start) = data[i];
 		if (chip->kind == EEPROM) /* the pointer wraps within the page */
 			chip->pointer = page | (chip->pointer & (EEPROM_PAGE - 1));
 	}
-	if (chip->kind == EEPROM && len > 1)
+	if (chip->kind == EEPROM && len > start)
 		chip->busy_until = ktime_add_us(ktime_get(), write_cycle_us);
 }
 
@@ -227,14 +230,14 @@ static int transfer_one(struct i2c_msg *msg, bool more)
 {
 	struct chip *chip = chip_at(msg);
 
-	if (!chip || ktime_before(ktime_get(), chip->busy_until))
-		return -ENXIO;
+	if (!chip || (!(msg->flags & I2C_M_NOSTART) && ktime_before(ktime_get(), chip->busy_until)))
+		return msg->flags & I2C_M_IGNORE_NAK ? 0 : -ENXIO;
 	if (chip->kind >= SMBUS)
 		return msg->flags & I2C_M_RD ? smbus_read(chip, msg) : smbus_write(chip, msg, more);
 	if (msg->flags & I2C_M_RD)
 		memory_read(chip, msg->buf, msg->len);
 	else
-		memory_write(chip, msg->buf, msg->len);
+		memory_write(chip, msg->buf, msg->len, !(msg->flags & I2C_M_NOSTART));
 	return 0;
 }
 
@@ -246,9 +249,11 @@ static int lab_transfer(struct i2c_adapter *adap, struct i2c_msg *msgs, int num)
 	if (READ_ONCE(removed))
 		return -ENODEV;
 	for (i = 0; i < num; i++)
-		n += scnprintf(line + n, sizeof(line) - n, "%s0x%02x%s:%c%u", i ? " " : "", msgs[i].addr,
-			       msgs[i].flags & I2C_M_TEN ? "t" : "",
-			       msgs[i].flags & I2C_M_RD ? 'r' : 'w', msgs[i].len);
+		n += scnprintf(line + n, sizeof(line) - n, "%s0x%02x%s:%c%u%s%s", i ? " " : "",
+			       msgs[i].addr, msgs[i].flags & I2C_M_TEN ? "t" : "",
+			       msgs[i].flags & I2C_M_RD ? 'r' : 'w', msgs[i].len,
+			       msgs[i].flags & I2C_M_NOSTART ? "n" : "",
+			       msgs[i].flags & I2C_M_IGNORE_NAK ? "i" : "");
 	err = lab_fault();
 	for (i = 0; i < num && !err; i++)
 		err = transfer_one(&msgs[i], i + 1 < num && (msgs[i + 1].flags & I2C_M_RD));
@@ -261,7 +266,8 @@ static int lab_transfer(struct i2c_adapter *adap, struct i2c_msg *msgs, int num)
 
 static u32 lab_functionality(struct i2c_adapter *adap)
 {
-	return I2C_FUNC_I2C | I2C_FUNC_10BIT_ADDR | I2C_FUNC_SMBUS_EMUL_ALL;
+	return I2C_FUNC_I2C | I2C_FUNC_10BIT_ADDR | I2C_FUNC_NOSTART | I2C_FUNC_PROTOCOL_MANGLING |
+	       I2C_FUNC_SMBUS_EMUL_ALL;
 }
 
 static const struct i2c_algorithm algorithm = {
