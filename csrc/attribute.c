@@ -178,18 +178,21 @@ int hal_set(hal_handle handle, const char *name, const struct hal_value *value, 
 
 int hal_get_int(hal_handle handle, const char *name, int64_t *out, hal_deadline until)
 {
+    uint32_t mark = error_begin();
     struct hal_value value;
-    int err = out ? hal_get(handle, name, &value, until) : -EFAULT;
+    int err;
 
-    if (!err && value.type == HAL_TYPE_INT)
-        *out = value.i;
-    else if (!err && value.type == HAL_TYPE_BOOL)
-        *out = value.b;
-    else if (!err)
-        err = hal_fail_plain(-EINVAL, "get", name, "it is neither INT nor BOOL");
-    else if (out)
+    if (!out)
+        return error_end(mark, -EFAULT, "get", name);
+    err = hal_get(handle, name, &value, until);
+    if (err)
         return err;
-    return err ? error_settle(err, "get", name) : 0;
+    if (value.type != HAL_TYPE_INT && value.type != HAL_TYPE_BOOL)
+        return error_end(mark,
+                         hal_fail_plain(-EINVAL, "get", name, "it is neither INT nor BOOL"), "get",
+                         name);
+    *out = value.type == HAL_TYPE_INT ? value.i : value.b;
+    return 0;
 }
 
 int hal_set_int(hal_handle handle, const char *name, int64_t number, hal_deadline until)
@@ -210,13 +213,15 @@ long hal_get_text(hal_handle handle, const char *name, char *out, size_t size, h
 int hal_set_text(hal_handle handle, const char *name, const char *text, hal_deadline until)
 {
     struct hal_value value = {.type = HAL_TYPE_TEXT};
+    uint32_t mark = error_begin();
 
     if (!text)
-        return error_settle(-EFAULT, "set", name);
+        return error_end(mark, -EFAULT, "set", name);
     if (strlen(text) >= HAL_TEXT_MAX)
-        return error_settle(hal_fail_plain(-ENAMETOOLONG, "set", name, "more than %d bytes of text",
-                                           HAL_TEXT_MAX - 1),
-                            "set", name);
+        return error_end(mark,
+                         hal_fail_plain(-ENAMETOOLONG, "set", name, "more than %d bytes of text",
+                                        HAL_TEXT_MAX - 1),
+                         "set", name);
     strcpy(value.s, text);
     return hal_set(handle, name, &value, until);
 }
@@ -237,6 +242,7 @@ long hal_attribute_count(hal_handle handle)
 
 int hal_attribute_at(hal_handle handle, size_t index, const struct hal_attribute **out)
 {
+    uint32_t mark = error_begin();
     struct hal_device *dev;
     int err = device_guest(handle, "attributes", &dev);
 
@@ -244,7 +250,7 @@ int hal_attribute_at(hal_handle handle, size_t index, const struct hal_attribute
         return err;
     err = !out ? -EFAULT : index < attribute_total(dev) ? 0 : -ERANGE;
     if (err)
-        error_settle(err, "attributes", dev->uri);
+        error_end(mark, err, "attributes", dev->uri);
     else
         *out = attribute_nth(dev, index);
     device_unguest(dev);

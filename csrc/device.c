@@ -15,7 +15,7 @@ ssize_t device_leave(struct hal_device *dev, enum hal_lane which, const char *op
                      ssize_t result)
 {
     if (UNLIKELY(result < 0))
-        error_settle((int)result, operation, dev->uri);
+        error_end(dev->lanes[which].error_mark, (int)result, operation, dev->uri);
     lane_leave(&dev->lanes[which]);
     return result;
 }
@@ -134,6 +134,7 @@ ssize_t hal_read(hal_handle handle, void *buf, size_t len, hal_deadline until)
             return n;
         }
     }
+    dev->lanes[HAL_LANE_READ].error_mark = error_begin();
     return device_leave(dev, HAL_LANE_READ, "read", read_some(dev, buf, len, until));
 }
 
@@ -178,6 +179,7 @@ ssize_t hal_write(hal_handle handle, const void *buf, size_t len, hal_deadline u
             return n;
         }
     }
+    dev->lanes[HAL_LANE_WRITE].error_mark = error_begin();
     return device_leave(dev, HAL_LANE_WRITE, "write",
                         write_rest(dev, buf, len, n > 0 ? (size_t)n : 0, until));
 }
@@ -313,7 +315,7 @@ static long control(struct hal_device *dev, uint32_t request, void *arg, size_t 
     if (size && !arg)
         return -EFAULT;
     result = dev->ops.control(dev, request, arg, size, until);
-    if (result == -ENOTTY)
+    if (result == -ENOTTY && !error_worded(dev->lanes[HAL_LANE_CONTROL].error_mark, -ENOTTY))
         return hal_fail(-ENOTTY, "control", dev->uri, "driver \"%s\" has no request 0x%x",
                         dev->driver->name, request);
     return result;
@@ -364,6 +366,7 @@ static int descriptor(struct hal_device *dev, int events)
 
 int hal_fd(hal_handle handle, int events)
 {
+    uint32_t mark = error_begin();
     struct hal_device *dev;
     int fd = device_guest(handle, "fd", &dev);
 
@@ -371,7 +374,7 @@ int hal_fd(hal_handle handle, int events)
         return fd;
     fd = descriptor(dev, events);
     if (fd < 0)
-        error_settle(fd, "fd", dev->uri);
+        error_end(mark, fd, "fd", dev->uri);
     device_unguest(dev);
     return fd;
 }
@@ -384,13 +387,14 @@ static size_t memory_of(const struct hal_device *dev)
 int hal_describe(hal_handle handle, struct hal_description *out, size_t size)
 {
     struct hal_description all = {.fd_in = -1};
+    uint32_t mark = error_begin();
     struct hal_device *dev;
     int err = device_guest(handle, "describe", &dev);
 
     if (err)
         return err;
     if (!out || !size) {
-        error_settle(err = out ? -EINVAL : -EFAULT, "describe", dev->uri);
+        err = error_end(mark, out ? -EINVAL : -EFAULT, "describe", dev->uri);
     } else {
         strcpy(all.uri, dev->uri);
         strcpy(all.driver, dev->driver->name);

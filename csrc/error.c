@@ -6,57 +6,58 @@
 
 #include "internal.h"
 
-/* The calling thread's last failure. `fresh` says that hal_fail() worded it inside the call that
- * is still running, so that error_settle() leaves it alone. */
+/* The calling thread's last failure. `fresh` says that no call has ended with it yet. */
 static _Thread_local struct {
     int code;
     bool fresh;
     char text[HAL_MESSAGE_MAX];
 } last;
 
+_Thread_local uint32_t hal_error_serial;
+
 enum hal_error_kind hal_error_kind(long result)
 {
     if (result >= 0)
         return HAL_OK;
-    switch (-result) {
-    case ENODEV:
-    case ENXIO:
+    switch (result) {
+    case -ENODEV:
+    case -ENXIO:
         return HAL_UNPLUGGED;
-    case EBUSY:
+    case -EBUSY:
         return HAL_BUSY;
-    case EACCES:
-    case EPERM:
+    case -EACCES:
+    case -EPERM:
         return HAL_PERMISSION;
-    case ETIMEDOUT:
+    case -ETIMEDOUT:
         return HAL_TIMEOUT;
-    case ECANCELED:
+    case -ECANCELED:
         return HAL_CANCELLED;
-    case EAGAIN:
+    case -EAGAIN:
         return HAL_WOULD_BLOCK;
-    case EINTR:
+    case -EINTR:
         return HAL_INTERRUPTED;
-    case EPROTO:
-    case EBADMSG:
-    case EILSEQ:
-    case EREMOTEIO:
+    case -EPROTO:
+    case -EBADMSG:
+    case -EILSEQ:
+    case -EREMOTEIO:
         return HAL_PROTOCOL;
-    case EOPNOTSUPP:
-    case ENOTTY:
-    case ENOSYS:
+    case -EOPNOTSUPP:
+    case -ENOTTY:
+    case -ENOSYS:
         return HAL_UNSUPPORTED;
-    case ENOENT:
+    case -ENOENT:
         return HAL_NOT_FOUND;
-    case EBADF:
+    case -EBADF:
         return HAL_CLOSED;
-    case ESTALE:
+    case -ESTALE:
         return HAL_FORKED;
-    case EINVAL:
-    case ERANGE:
-    case ENAMETOOLONG:
-    case EFAULT:
-    case E2BIG:
-    case EMSGSIZE:
-    case EDOM:
+    case -EINVAL:
+    case -ERANGE:
+    case -ENAMETOOLONG:
+    case -EFAULT:
+    case -E2BIG:
+    case -EMSGSIZE:
+    case -EDOM:
         return HAL_INVALID;
     default:
         return HAL_OTHER;
@@ -96,34 +97,53 @@ int hal_last_errno(void)
     return last.code;
 }
 
-/* Append to the message; a message that does not fit ends in "...". */
-static HAL_PRINTF(2, 0) size_t append(size_t used, const char *format, va_list args)
+/* A message in the making: apart from the last one, which it may be made of. */
+struct message {
+    size_t used;
+    char text[HAL_MESSAGE_MAX];
+};
+
+/* A message that does not fit ends in "...". */
+static HAL_PRINTF(2, 0) void append(struct message *to, const char *format, va_list args)
 {
-    int n = vsnprintf(last.text + used, sizeof(last.text) - used, format, args);
+    size_t room = sizeof(to->text) - to->used;
+    int n = vsnprintf(to->text + to->used, room, format, args);
 
     if (n < 0)
-        return used;
-    if ((size_t)n < sizeof(last.text) - used)
-        return used + (size_t)n;
-    memcpy(last.text + sizeof(last.text) - 4, "...", 4);
-    return sizeof(last.text) - 1;
+        return;
+    if ((size_t)n < room) {
+        to->used += (size_t)n;
+        return;
+    }
+    to->used = sizeof(to->text) - 1;
+    memcpy(to->text + to->used - 3, "...", 4);
 }
 
-static HAL_PRINTF(2, 3) size_t appendf(size_t used, const char *format, ...)
+static HAL_PRINTF(2, 3) void appendf(struct message *to, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    used = append(used, format, args);
+    append(to, format, args);
     va_end(args);
-    return used;
 }
 
-static size_t begin(int err, const char *operation, const char *object)
+static void begin(struct message *message, const char *operation, const char *object)
 {
+    message->used = 0;
+    if (object)
+        appendf(message, "%s \"%s\": ", operation, object);
+    else
+        appendf(message, "%s: ", operation);
+}
+
+static int finish(int err, const struct message *message)
+{
+    memcpy(last.text, message->text, message->used + 1);
     last.code = -err;
     last.fresh = true;
-    return object ? appendf(0, "%s \"%s\": ", operation, object) : appendf(0, "%s: ", operation);
+    hal_error_serial++;
+    return err;
 }
 
 /* strerror(3) for a few errnos says something else than what they mean here. */
@@ -145,30 +165,32 @@ static const char *meaning(int code, char *scratch, size_t size)
 
 int hal_fail(int err, const char *operation, const char *object, const char *format, ...)
 {
+    struct message message;
     char scratch[64];
-    size_t used = begin(err, operation, object);
     va_list args;
 
-    used = appendf(used, "%s", meaning(-err, scratch, sizeof(scratch)));
+    begin(&message, operation, object);
+    appendf(&message, "%s", meaning(-err, scratch, sizeof(scratch)));
     if (format) {
-        used = appendf(used, " (");
+        appendf(&message, " (");
         va_start(args, format);
-        used = append(used, format, args);
+        append(&message, format, args);
         va_end(args);
-        appendf(used, ")");
+        appendf(&message, ")");
     }
-    return err;
+    return finish(err, &message);
 }
 
 int hal_fail_plain(int err, const char *operation, const char *object, const char *format, ...)
 {
-    size_t used = begin(err, operation, object);
+    struct message message;
     va_list args;
 
+    begin(&message, operation, object);
     va_start(args, format);
-    append(used, format, args);
+    append(&message, format, args);
     va_end(args);
-    return err;
+    return finish(err, &message);
 }
 
 int hal_fail_forward(int err)
@@ -177,12 +199,22 @@ int hal_fail_forward(int err)
     return err;
 }
 
-int error_settle(int err, const char *operation, const char *object)
+bool error_worded(uint32_t mark, int err)
+{
+    return last.fresh && last.code == -err && hal_error_serial != mark;
+}
+
+int error_end(uint32_t mark, int err, const char *operation, const char *object)
 {
     if (err == -EAGAIN)
         return err;
-    if (!last.fresh || last.code != -err)
+    if (!error_worded(mark, err))
         hal_fail(err, operation, object, NULL);
     last.fresh = false;
     return err;
+}
+
+int error_settle(int err, const char *operation, const char *object)
+{
+    return error_end(hal_error_serial - 1, err, operation, object);
 }

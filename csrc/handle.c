@@ -81,18 +81,31 @@ int handle_refuse(hal_handle handle, const char *operation)
 {
     struct hal_device *dev = handle_slot(handle);
 
+    uint32_t mark = error_begin();
+    int err;
+
     if (dev && atomic_load(&dev->handle) == handle &&
         atomic_load(&dev->fork_epoch) != atomic_load(&hal_fork_epoch))
-        return error_settle(hal_fail(-ESTALE, operation, dev->uri,
-                                     "a handle does not survive fork; open the device again in "
-                                     "this process"),
-                            operation, NULL);
-    if (handle <= 0)
-        return error_settle(
-            hal_fail_plain(-EBADF, operation, NULL, "%lld is no handle", (long long)handle),
-            operation, NULL);
-    return error_settle(hal_fail(-EBADF, operation, NULL, "handle %lld", (long long)handle),
-                        operation, NULL);
+        err = hal_fail(-ESTALE, operation, dev->uri,
+                       "a handle does not survive fork; open the device again in this process");
+    else if (handle <= 0)
+        err = hal_fail_plain(-EBADF, operation, NULL, "%lld is no handle", (long long)handle);
+    else
+        err = hal_fail(-EBADF, operation, NULL, "handle %lld", (long long)handle);
+    return error_end(mark, err, operation, NULL);
+}
+
+int device_refuse(hal_handle handle, int err, const char *operation)
+{
+    struct hal_device *dev;
+
+    if (err == -EAGAIN)
+        return err;
+    if (device_guest(handle, operation, &dev))
+        return error_end(error_begin(), err, operation, NULL); /* it was closed meanwhile */
+    error_end(error_begin(), err, operation, dev->uri);
+    device_unguest(dev);
+    return err;
 }
 
 int device_guest(hal_handle handle, const char *operation, struct hal_device **out)

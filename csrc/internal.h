@@ -16,8 +16,21 @@
 
 /* ---- error.c ---- */
 
-/* The last act of a public function that fails: keep what hal_fail() said for the same errno inside
- * this call, else word it plainly. Returns err. Functions inside the library do not settle. */
+/* Counts the failures that this thread has worded. */
+extern _Thread_local uint32_t hal_error_serial __attribute__((tls_model("initial-exec")));
+
+/* The first act of a public function: what is worded later was worded inside it. */
+static inline uint32_t error_begin(void)
+{
+    return hal_error_serial;
+}
+
+/* The last act of a public function that fails: keep what hal_fail() said for the same errno since
+ * `mark`, else word it plainly. Returns err. Functions inside the library do not end. */
+int error_end(uint32_t mark, int err, const char *operation, const char *object);
+/* Was err worded since then? */
+bool error_worded(uint32_t mark, int err);
+/* error_end() for what was worded last, if it is the same errno. */
 int error_settle(int err, const char *operation, const char *object);
 
 /* ---- name.c ---- */
@@ -44,6 +57,7 @@ struct lane {
     _Atomic uint32_t turn;     /* changes when they should look again */
     _Atomic uint32_t cancels;
     uint32_t cancels_seen;    /* when the call that holds the lane began */
+    uint32_t error_mark;      /* likewise: error_begin() */
     _Atomic uint32_t wakes;   /* counts hal_device_wake() */
     uint32_t wakes_seen;      /* when the driver last looked */
     _Atomic uint32_t waiting; /* the holder sleeps on wake_fd, or is about to */
@@ -191,6 +205,9 @@ static inline struct hal_device *handle_slot(hal_handle handle)
 /* Why a handle does not fit its slot: -EBADF or -ESTALE, with message. */
 int handle_refuse(hal_handle handle, const char *operation);
 
+/* A call that did not get its lane: err, naming the device. */
+int device_refuse(hal_handle handle, int err, const char *operation);
+
 /* Enter a lane if that takes no wait; NULL, with no message, when anything is in the way. */
 static inline struct hal_device *device_try_enter(hal_handle handle, enum hal_lane which)
 {
@@ -219,11 +236,12 @@ static inline int device_enter(hal_handle handle, enum hal_lane which, const cha
         return handle_refuse(handle, operation);
     err = lane_enter(&dev->lanes[which], until);
     if (UNLIKELY(err))
-        return error_settle(err, operation, NULL);
+        return device_refuse(handle, err, operation);
     if (UNLIKELY(atomic_load_explicit(&dev->handle, memory_order_relaxed) != handle)) {
         lane_leave(&dev->lanes[which]);
         return handle_refuse(handle, operation);
     }
+    dev->lanes[which].error_mark = error_begin();
     return 0;
 }
 

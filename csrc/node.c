@@ -178,12 +178,13 @@ static void find_holders(struct text *text, const char *path)
 long hal_node_holders(const char *path, char *out, size_t size)
 {
     struct text text = {.used = 0};
+    uint32_t mark = error_begin();
 
     if (!path || !out || !size)
-        return error_settle(-EFAULT, "holders", path);
+        return error_end(mark, -EFAULT, "holders", path);
     find_holders(&text, path);
     snprintf(out, size, "%s", text.s);
-    return text.used < size ? (long)text.used : error_settle(-ENAMETOOLONG, "holders", path);
+    return text.used < size ? (long)text.used : error_end(mark, -ENAMETOOLONG, "holders", path);
 }
 
 static int say_busy(int err, const char *path)

@@ -173,14 +173,15 @@ static int open_device(struct hal_device *dev, const char *uri, hal_deadline unt
 
 hal_handle hal_open(const char *uri, hal_deadline until)
 {
+    uint32_t mark = error_begin();
     struct hal_device *dev;
     int err = uri ? handle_alloc(&dev) : hal_fail(-EFAULT, "open", NULL, "the URI is NULL");
 
     if (err)
-        return error_settle(err, "open", uri);
+        return error_end(mark, err, "open", uri);
     err = open_device(dev, uri, until);
     if (err) {
-        error_settle(err, "open", uri);
+        error_end(mark, err, "open", uri);
         release(dev);
         handle_free(dev);
         return err;

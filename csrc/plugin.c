@@ -253,15 +253,16 @@ static int try_file(const char *path)
 
 int hal_load_driver(const char *path)
 {
+    uint32_t mark = error_begin();
     char real[PATH_MAX];
     int err;
 
     if (!path)
-        return error_settle(-EFAULT, LOAD, NULL);
+        return error_end(mark, -EFAULT, LOAD, NULL);
     if (!realpath(path, real))
-        return error_settle(-errno, LOAD, path);
+        return error_end(mark, -errno, LOAD, path);
     err = try_file(real);
-    return err ? error_settle(err, LOAD, path) : 0;
+    return err ? error_end(mark, err, LOAD, path) : 0;
 }
 
 struct wanted {

@@ -136,6 +136,7 @@ static int poll_device(struct hal_device *dev, int events, hal_deadline until)
 
 int hal_poll(hal_handle handle, int events, hal_deadline until)
 {
+    uint32_t mark = error_begin();
     struct hal_device *dev;
     int ready = device_guest(handle, "poll", &dev);
 
@@ -143,7 +144,7 @@ int hal_poll(hal_handle handle, int events, hal_deadline until)
         return ready;
     ready = poll_device(dev, events, until);
     if (ready < 0)
-        error_settle(ready, "poll", dev->uri);
+        error_end(mark, ready, "poll", dev->uri);
     device_unguest(dev);
     return ready;
 }

@@ -149,8 +149,10 @@ int driver_register(const char *name, const struct driver_ops *ops, size_t size,
 int hal_register_driver_abi(const char *name, const struct driver_ops *ops, size_t size,
                             uint32_t abi)
 {
+    uint32_t mark = error_begin();
     int err = driver_register(name, ops, size, abi, NULL, NULL);
-    return err ? error_settle(err, REGISTER, name) : 0;
+
+    return err ? error_end(mark, err, REGISTER, name) : 0;
 }
 
 static int unregister(const char *name)
@@ -173,12 +175,13 @@ static int unregister(const char *name)
 
 int hal_unregister_driver(const char *name)
 {
+    uint32_t mark = error_begin();
     int err;
 
     pthread_mutex_lock(&drivers_lock);
     err = unregister(name);
     pthread_mutex_unlock(&drivers_lock);
-    return err ? error_settle(err, "unregister driver", name) : 0;
+    return err ? error_end(mark, err, "unregister driver", name) : 0;
 }
 
 /* ---- finding, for hal_open() ---------------------------------------------------------------- */
@@ -261,7 +264,7 @@ int hal_driver_each(hal_driver_visitor visit, void *arg)
     int result = 0;
 
     if (!visit)
-        return error_settle(-EFAULT, "list drivers", NULL);
+        return error_end(error_begin(), -EFAULT, "list drivers", NULL);
     for (struct driver *d = driver_first(); d && !result; d = d->next) {
         if (!driver_hold(d))
             continue;
@@ -357,16 +360,19 @@ static int bind_name(const char *name, const char *uri)
 
 int hal_bind(const char *name, const char *uri)
 {
+    uint32_t mark = error_begin();
     int err = bind_name(name, uri);
-    return err ? error_settle(err, "bind", name) : 0;
+
+    return err ? error_end(mark, err, "bind", name) : 0;
 }
 
 int hal_unbind(const char *name)
 {
     struct binding *gone = NULL, **at;
+    uint32_t mark = error_begin();
 
     if (!name)
-        return error_settle(-EFAULT, "unbind", NULL);
+        return error_end(mark, -EFAULT, "unbind", NULL);
     pthread_mutex_lock(&bindings_lock);
     at = binding_at(name);
     if (*at) {
@@ -374,10 +380,11 @@ int hal_unbind(const char *name)
         *at = gone->next;
     }
     pthread_mutex_unlock(&bindings_lock);
+    if (!gone)
+        return error_end(mark, hal_fail_plain(-ENOENT, "unbind", name, "it is not bound"), "unbind",
+                         name);
     free(gone);
-    return gone ? 0
-                : error_settle(hal_fail_plain(-ENOENT, "unbind", name, "it is not bound"), "unbind",
-                               name);
+    return 0;
 }
 
 /* A copy of the list, so that the visitor may bind and unbind. */
@@ -404,7 +411,7 @@ int hal_binding_each(hal_binding_visitor visit, void *arg)
     int result = 0;
 
     if (!visit)
-        return error_settle(-EFAULT, "list names", NULL);
+        return error_end(error_begin(), -EFAULT, "list names", NULL);
     list = copy_bindings();
     while (list) {
         struct binding *next = list->next;

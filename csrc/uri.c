@@ -130,8 +130,10 @@ int uri_parse(const char *text, struct hal_uri *out)
 
 int hal_uri_parse(const char *text, struct hal_uri *out)
 {
+    uint32_t mark = error_begin();
     int err = uri_parse(text, out);
-    return err ? error_settle(err, PARSE, text) : 0;
+
+    return err ? error_end(mark, err, PARSE, text) : 0;
 }
 
 static long quote(const char *value, char *out, size_t size)
@@ -164,6 +166,8 @@ static long quote(const char *value, char *out, size_t size)
 
 long hal_uri_quote(const char *value, char *out, size_t size)
 {
+    uint32_t mark = error_begin();
     long n = quote(value, out, size);
-    return n < 0 ? error_settle((int)n, "quote", NULL) : n;
+
+    return n < 0 ? error_end(mark, (int)n, "quote", NULL) : n;
 }

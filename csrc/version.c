@@ -34,6 +34,8 @@ static int check(uint32_t abi, uint32_t version)
 
 int hal_check_version(uint32_t abi, uint32_t version)
 {
+    uint32_t mark = error_begin();
     int err = check(abi, version);
-    return err ? error_settle(err, "check library", "libhal") : 0;
+
+    return err ? error_end(mark, err, "check library", "libhal") : 0;
 }

@@ -16,7 +16,8 @@
 
 #include <hal/hal.h>
 
-namespace test {
+namespace test
+{
 
 constexpr int64_t kMillisecond = 1000000;
 /* What a wake may take on a machine that does other things too; the contract says 50 ms. */
@@ -48,8 +49,9 @@ inline bool contains(const std::string &text, const std::string &part)
 }
 
 /* An open device, closed at the end. */
-class Device {
-public:
+class Device
+{
+  public:
     explicit Device(const std::string &uri) : handle_(hal_open(uri.c_str(), hal_after_ms(10000)))
     {
         REQUIRE_MESSAGE(handle_ > 0, hal_last_error());
@@ -61,36 +63,44 @@ public:
     }
     Device(const Device &) = delete;
     Device &operator=(const Device &) = delete;
-    operator hal_handle() const { return handle_; }
+    operator hal_handle() const
+    {
+        return handle_;
+    }
     int close()
     {
         closed_ = true;
         return hal_close(handle_);
     }
 
-private:
+  private:
     hal_handle handle_;
     bool closed_ = false;
 };
 
 /* A driver, registered until the end. */
-class Registered {
-public:
+class Registered
+{
+  public:
     Registered(const std::string &name, const struct driver_ops &ops) : name_(name)
     {
         REQUIRE_MESSAGE(hal_register_driver(name_.c_str(), &ops) == 0, hal_last_error());
     }
-    ~Registered() { CHECK_MESSAGE(hal_unregister_driver(name_.c_str()) == 0, hal_last_error()); }
+    ~Registered()
+    {
+        CHECK_MESSAGE(hal_unregister_driver(name_.c_str()) == 0, hal_last_error());
+    }
     Registered(const Registered &) = delete;
     Registered &operator=(const Registered &) = delete;
 
-private:
+  private:
     std::string name_;
 };
 
 /* A folder of its own, removed at the end. */
-class Folder {
-public:
+class Folder
+{
+  public:
     Folder()
     {
         char name[] = "/tmp/hal-test-XXXXXX";
@@ -100,10 +110,16 @@ public:
     ~Folder();
     Folder(const Folder &) = delete;
     Folder &operator=(const Folder &) = delete;
-    const std::string &path() const { return path_; }
-    std::string operator/(const std::string &name) const { return path_ + "/" + name; }
+    const std::string &path() const
+    {
+        return path_;
+    }
+    std::string operator/(const std::string &name) const
+    {
+        return path_ + "/" + name;
+    }
 
-private:
+  private:
     std::string path_;
 };
 

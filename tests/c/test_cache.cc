@@ -3,9 +3,12 @@
  * method is chosen; and the real thing on real memory. */
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 #include <set>
@@ -15,6 +18,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <doctest/doctest.h>
@@ -483,6 +487,77 @@ TEST_CASE("copy and fill: right bytes, each line stored around or written back, 
     }
 }
 
+#ifdef __x86_64__
+
+namespace
+{
+
+/* MOVDIR64B for processors without: 66 [REX] 0F 38 F8 /r, from memory to the address in a register
+ * (Intel SDM vol. 2). Anything else is a wrong choice, and ends the test. */
+void movdir64b(int, siginfo_t *, void *context)
+{
+    static const int registers[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+                                      REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                      REG_R12, REG_R13, REG_R14, REG_R15};
+    greg_t *r = static_cast<ucontext_t *>(context)->uc_mcontext.gregs;
+    const auto *code = reinterpret_cast<const uint8_t *>(r[REG_RIP]);
+    size_t at = 0;
+    uint8_t rex = 0;
+
+    if (code[at++] != 0x66)
+        _exit(99);
+    if ((code[at] & 0xf0) == 0x40)
+        rex = code[at++];
+    if (code[at] != 0x0f || code[at + 1] != 0x38 || code[at + 2] != 0xf8)
+        _exit(99);
+    uint8_t modrm = code[at + 3];
+    at += 4;
+    if (modrm >> 6 || (modrm & 7) == 4 || (modrm & 7) == 5) /* [register] is all we write */
+        _exit(98);
+    auto *dst = reinterpret_cast<char *>(r[registers[(modrm >> 3 & 7) | (rex & 4) << 1]]);
+    auto *src = reinterpret_cast<const char *>(r[registers[(modrm & 7) | (rex & 1) << 3]]);
+    if (reinterpret_cast<uintptr_t>(dst) % 64) /* #GP */
+        _exit(97);
+    memcpy(dst, src, 64);
+    r[REG_RIP] += static_cast<greg_t>(at);
+}
+
+} // namespace
+
+TEST_CASE("copy and fill by MOVDIR64B, emulated where the processor lacks it")
+{
+    struct sigaction action = {}, before;
+    uint32_t needs = 0;
+
+    for (const auto &m : methods())
+        if (std::string(m.name) == "movdir64b")
+            needs = m.needs;
+    REQUIRE(needs != 0);
+    action.sa_sigaction = movdir64b;
+    action.sa_flags = SA_SIGINFO;
+    REQUIRE(sigaction(SIGILL, &action, &before) == 0);
+    recorded_choose(features_for_recording() | needs, 64, 64, "movdir64b");
+    std::vector<char> from(5000), to(5000), expected(5000);
+    for (int i = 0; i < 100; i++) {
+        size_t a = random_below(200), b = random_below(200), len = 256 + random_below(4000);
+        for (char &c : from)
+            c = static_cast<char>(random_source());
+        expected = to;
+        memcpy(expected.data() + a, from.data() + b, len);
+        REQUIRE(recorded_copy(to.data() + a, from.data() + b, len) == 0);
+        REQUIRE((to == expected));
+        memset(expected.data() + b, i, len);
+        REQUIRE(recorded_fill(to.data() + b, i, len) == 0);
+        REQUIRE((to == expected));
+        Trace t = trace();
+        REQUIRE(!t.stores.empty());
+        REQUIRE(std::string(t.stores[0].instruction) == "movdir64b");
+    }
+    sigaction(SIGILL, &before, nullptr);
+}
+
+#endif
+
 TEST_CASE("copy and fill: what is refused")
 {
     char memory[512] = {1};
@@ -835,4 +910,212 @@ TEST_CASE("query: what is not mapped, and wrong arguments")
     munmap(p + 2 * page, page);
     CHECK(std::string(hal_memory_kind_name(HAL_MEMORY_WRITE_COMBINING)) == "write-combining");
     CHECK(std::string(hal_memory_kind_name(static_cast<hal_memory_kind>(99))) == "unknown");
+}
+
+/* ---- mappings of devices that nobody here has ---- */
+
+namespace
+{
+
+namespace fs = std::filesystem;
+
+/* A /proc and /sys of files. Its character devices are links to /dev/null (1:3), since making a
+ * node takes root. The addresses are made up; nothing is mapped there. */
+class Machine
+{
+  public:
+    Machine()
+    {
+        char name[] = "/tmp/hal-cache-XXXXXX";
+        REQUIRE(mkdtemp(name) != nullptr);
+        root = name;
+        write("/proc/self/maps", "");
+        write("/proc/self/smaps", "");
+    }
+    ~Machine()
+    {
+        fs::remove_all(root);
+    }
+
+    void write(const std::string &path, const std::string &text, bool append = false)
+    {
+        fs::create_directories(fs::path(root + path).parent_path());
+        std::ofstream(root + path, append ? std::ios::app : std::ios::trunc) << text;
+    }
+
+    /* Map a page at `start`. */
+    void map(uintptr_t start, const std::string &path, const std::string &permissions,
+             const std::string &flags)
+    {
+        char line[512];
+        snprintf(line, sizeof(line), "%lx-%lx %s 00000000 103:05 42 %s%s\n",
+                 static_cast<unsigned long>(start), static_cast<unsigned long>(start + 4096),
+                 permissions.c_str(), std::string(20, ' ').c_str(), path.c_str());
+        write("/proc/self/maps", line, true);
+        write("/proc/self/smaps",
+              line + std::string("Size: 4 kB\nAnonHugePages: 0 kB\nVmFlags: ") + flags + " \n",
+              true);
+    }
+
+    void character_device(const std::string &node, const std::string &sysfs)
+    {
+        fs::create_directories(fs::path(root + node).parent_path());
+        fs::create_symlink("/dev/null", root + node);
+        device("char", "1:3", sysfs);
+    }
+
+    void device(const std::string &type, const std::string &number, const std::string &sysfs)
+    {
+        fs::create_directories(root + "/sys/dev/" + type);
+        fs::create_directories(root + "/sys" + sysfs);
+        fs::create_symlink("../.." + sysfs, root + "/sys/dev/" + type + "/" + number);
+    }
+
+    void bus(const std::string &sysfs, const std::string &name)
+    {
+        fs::create_directories(root + "/sys" + sysfs);
+        fs::create_directories(root + "/sys/bus/" + name);
+        fs::create_symlink(root + "/sys/bus/" + name, root + "/sys" + sysfs + "/subsystem");
+    }
+
+    hal_mapping_facts ask(uintptr_t start, size_t len = 1)
+    {
+        hal_mapping_facts facts;
+        REQUIRE(recorded_query(root.c_str(), start, start + len, &facts) == 0);
+        return facts;
+    }
+
+    std::string root;
+};
+
+const uintptr_t page_at = 0x10000;
+const std::string nvdimm = "/devices/LNXSYSTM:00/LNXSYBUS:00/ACPI0012:00/ndbus0/region1";
+
+} // namespace
+
+TEST_CASE("query: the region's persistence domain decides")
+{
+    const struct {
+        const char *domain;
+        enum hal_flush_need flush;
+    } rows[] = {{"cpu_cache\n", HAL_FLUSH_NOT_NEEDED},
+                {"memory_controller\n", HAL_FLUSH_NEEDED},
+                {"\n", HAL_FLUSH_NEEDED},
+                {"unknown\n", HAL_FLUSH_NEEDED}};
+
+    for (const auto &row : rows) {
+        Machine dax, file;
+
+        CAPTURE(row.domain);
+        dax.character_device("/dev/dax1.0", nvdimm + "/dax1.0/dax1.0");
+        dax.write("/sys" + nvdimm + "/persistence_domain", row.domain);
+        dax.map(page_at, "/dev/dax1.0", "rw-s", "rd wr sh mr mw me ms mm hg");
+        hal_mapping_facts facts = dax.ask(page_at);
+        CHECK(facts.kind == HAL_MEMORY_PERSISTENT);
+        CHECK(facts.flush == row.flush);
+        CHECK(std::string(facts.device) == "dax1.0");
+        CHECK(std::string(facts.domain) + "\n" == row.domain);
+
+        file.device("block", "259:5", nvdimm + "/pfn1.0/block/pmem1/pmem1p1");
+        file.write("/sys" + nvdimm + "/persistence_domain", row.domain);
+        file.write("/mnt/file", "");
+        file.map(page_at, "/mnt/file", "rw-s", "rd wr sh mr mw me ms sf mm hg");
+        facts = file.ask(page_at);
+        CHECK(facts.kind == HAL_MEMORY_PERSISTENT);
+        CHECK(facts.flush == row.flush);
+        CHECK(facts.flags == (HAL_MAPPING_SHARED | HAL_MAPPING_SYNC | HAL_MAPPING_DAX));
+        CHECK(std::string(facts.device) == "pmem1p1");
+    }
+}
+
+TEST_CASE("query: devdax that is not an nvdimm")
+{
+    const std::string cxl = "/devices/platform/ACPI0017:00/root0/decoder0.0/region0";
+    Machine volatile_cxl, hmem, bare, hidden;
+
+    volatile_cxl.character_device("/dev/dax0.0", cxl + "/dax_region0/dax0.0");
+    volatile_cxl.bus(cxl, "cxl");
+    volatile_cxl.map(page_at, "/dev/dax0.0", "rw-s", "rd wr sh mm");
+    hal_mapping_facts facts = volatile_cxl.ask(page_at);
+    CHECK(facts.kind == HAL_MEMORY_CXL);
+    CHECK(facts.flush == HAL_FLUSH_UNKNOWN);
+    CHECK(std::string(facts.reason).find("another host") != std::string::npos);
+
+    hmem.character_device("/dev/dax0.0", "/devices/platform/hmem.0/dax0.0");
+    hmem.map(page_at, "/dev/dax0.0", "rw-s", "rd wr sh mm");
+    CHECK(hmem.ask(page_at).kind == HAL_MEMORY_ORDINARY);
+
+    bare.character_device("/dev/dax0.0", "/devices/somewhere/dax0.0");
+    bare.map(page_at, "/dev/dax0.0", "rw-s", "rd wr sh mm");
+    CHECK(bare.ask(page_at).flush == HAL_FLUSH_UNKNOWN);
+
+    fs::create_directories(hidden.root + "/dev"); /* no /sys: a container, perhaps */
+    fs::create_symlink("/dev/null", hidden.root + "/dev/dax0.0");
+    hidden.map(page_at, "/dev/dax0.0", "rw-s", "rd wr sh mm");
+    facts = hidden.ask(page_at);
+    CHECK(facts.flush == HAL_FLUSH_UNKNOWN);
+    CHECK(facts.device[0] == 0);
+}
+
+TEST_CASE("query: device memory")
+{
+    const struct {
+        const char *node, *flags;
+        enum hal_memory_kind kind;
+        enum hal_flush_need flush;
+    } rows[] = {
+        {"/dev/uio0", "rd wr sh io pf dd", HAL_MEMORY_UNCACHED, HAL_FLUSH_NOT_NEEDED},
+        {"/dev/uio0", "rd wr sh dd", HAL_MEMORY_UNKNOWN, HAL_FLUSH_UNKNOWN},
+        {"/dev/vfio/devices/vfio0", "rd wr sh io pf", HAL_MEMORY_UNCACHED, HAL_FLUSH_NOT_NEEDED},
+        {"/dev/mem", "rd wr sh io pf", HAL_MEMORY_UNKNOWN, HAL_FLUSH_UNKNOWN},
+        {"/dev/dri/card0", "rd wr sh io pf", HAL_MEMORY_UNKNOWN, HAL_FLUSH_UNKNOWN},
+        {"/dev/video0", "rd wr sh", HAL_MEMORY_UNKNOWN, HAL_FLUSH_UNKNOWN},
+        {"/dev/zero", "rd wr sh", HAL_MEMORY_ORDINARY, HAL_FLUSH_NOT_NEEDED}};
+
+    for (const auto &row : rows) {
+        Machine machine;
+
+        CAPTURE(row.node);
+        machine.character_device(row.node, "/devices/x/y");
+        machine.map(page_at, row.node, "rw-s", row.flags);
+        hal_mapping_facts facts = machine.ask(page_at);
+        CHECK(facts.kind == row.kind);
+        CHECK(facts.flush == row.flush);
+        bool io = strstr(row.flags, " io ") != nullptr;
+        CHECK(((facts.flags & HAL_MAPPING_IO) != 0) == io);
+    }
+    Machine vfio;
+    vfio.map(page_at, "anon_inode:[vfio-device]", "rw-s", "rd wr sh io pf");
+    CHECK(vfio.ask(page_at).kind == HAL_MEMORY_UNCACHED);
+    Machine kernel;
+    kernel.map(page_at, "[vvar]", "r--p", "rd mr pf io de dd");
+    CHECK(kernel.ask(page_at).kind == HAL_MEMORY_UNKNOWN);
+}
+
+TEST_CASE("query: ranges over several mappings")
+{
+    Machine machine;
+    const std::string bar = "/sys/devices/pci0000:00/0000:00:04.0/resource2";
+
+    machine.map(page_at, bar, "rw-s", "rd wr sh io pf");
+    machine.map(page_at + 4096, bar, "rw-s", "rd wr sh io pf");
+    machine.map(page_at + 8192, bar + "_wc", "rw-s", "rd wr sh io pf");
+    machine.map(page_at + 16384, "", "rw-p", "rd wr");
+    hal_mapping_facts facts = machine.ask(page_at + 5, 8000);
+    CHECK(facts.kind == HAL_MEMORY_UNCACHED);
+    CHECK(facts.start == page_at);
+    CHECK(facts.end == page_at + 8192);
+    CHECK(std::string(facts.device) == "0000:00:04.0");
+    facts = machine.ask(page_at, 8193);
+    CHECK(facts.kind == HAL_MEMORY_UNKNOWN);
+    CHECK(std::string(facts.reason).find("different kinds") != std::string::npos);
+    CHECK(machine.ask(page_at + 8192, 4096).kind == HAL_MEMORY_WRITE_COMBINING);
+    CHECK(recorded_query(machine.root.c_str(), page_at, page_at + 12289, &facts) == -EFAULT);
+    CHECK(recorded_query(machine.root.c_str(), page_at - 1, page_at, &facts) == -EFAULT);
+    CHECK(machine.ask(page_at + 16384 + 4095).kind == HAL_MEMORY_ORDINARY);
+
+    machine.write("/proc/self/maps", "not a line of maps\n");
+    CHECK(recorded_query(machine.root.c_str(), page_at, page_at + 1, &facts) == -EFAULT);
+    fs::remove_all(machine.root + "/proc");
+    CHECK(recorded_query(machine.root.c_str(), page_at, page_at + 1, &facts) == -ENOENT);
 }

@@ -123,11 +123,10 @@ TEST_CASE("a control call waits within its deadline")
 {
     Registered queue("queue", queue_ops);
     Device dev("queue");
-    check_wait({"control",
-                [](hal_handle d, hal_deadline u) {
-                    return hal_control(d, QUEUE_WAIT, nullptr, 0, u);
-                }},
-               dev);
+    check_wait(
+        {"control",
+         [](hal_handle d, hal_deadline u) { return hal_control(d, QUEUE_WAIT, nullptr, 0, u); }},
+        dev);
 }
 
 TEST_CASE("a call for a lane that is taken waits within its deadline")
