@@ -32,8 +32,62 @@ static bool parse_bool(const char *text, bool *out)
     return false;
 }
 
-/* Decimal or 0x hexadecimal; 0 when all of the text is the number. */
-static int parse_int(const char *text, int64_t *out)
+/* What a number is multiplied by for the text behind it: the attribute's unit with a prefix of the
+ * SI (or, for bytes, of IEC 80000-13), or % where there is no unit. 0: that is none of them. */
+static double factor_of(const char *suffix, const char *unit)
+{
+    static const struct {
+        const char *prefix;
+        double factor;
+    } prefixes[] = {{"", 1},    {"n", 1e-9}, {"u", 1e-6},  {"m", 1e-3},     {"k", 1e3},
+                    {"M", 1e6}, {"G", 1e9},  {"Ki", 1024}, {"Mi", 1048576}, {"Gi", 1073741824}};
+
+    if (!*suffix)
+        return 1;
+    if (!unit)
+        return strcmp(suffix, "%") ? 0 : 0.01;
+    for (size_t i = 0; i < COUNT_OF(prefixes); i++) {
+        size_t len = strlen(prefixes[i].prefix);
+        if (!strncmp(suffix, prefixes[i].prefix, len) && !strcmp(suffix + len, unit))
+            return prefixes[i].factor;
+    }
+    return 0;
+}
+
+static int parse_float(const char *text, const char *unit, double *out)
+{
+    char *end;
+    double factor;
+
+    if (!*text || *text == ' ')
+        return -EINVAL;
+    errno = 0;
+    *out = strtod_l(text, &end, c_locale);
+    factor = factor_of(end, unit);
+    if (end == text || factor == 0 || *out != *out)
+        return -EINVAL;
+    if (errno && (*out > 1 || *out < -1)) /* too large; what is too small is 0 */
+        return -ERANGE;
+    *out *= factor;
+    return 0;
+}
+
+/* "10MHz", "1.5kHz": what a whole number with a unit may look like. It must come out whole. */
+static int parse_scaled_int(const char *text, const char *unit, int64_t *out)
+{
+    double value;
+    int err = parse_float(text, unit, &value);
+
+    if (err)
+        return err;
+    if (value < -9.2e18 || value > 9.2e18)
+        return -ERANGE;
+    *out = (int64_t)value;
+    return (double)*out == value ? 0 : -EINVAL;
+}
+
+/* Decimal or 0x hexadecimal, or a number with its unit. */
+static int parse_int(const char *text, const char *unit, int64_t *out)
 {
     const char *digits = text + (*text == '-' || *text == '+');
     int base = digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X') ? 16 : 10;
@@ -44,18 +98,8 @@ static int parse_int(const char *text, int64_t *out)
     errno = 0;
     *out = strtoll(text, &end, base);
     if (*end)
-        return -EINVAL;
+        return unit ? parse_scaled_int(text, unit, out) : -EINVAL;
     return errno ? -ERANGE : 0;
-}
-
-static int parse_float(const char *text, double *out)
-{
-    char *end;
-
-    if (!*text || *text == ' ')
-        return -EINVAL;
-    *out = strtod_l(text, &end, c_locale);
-    return *end || *out != *out ? -EINVAL : 0;
 }
 
 static void choices_text(const struct hal_attribute *attr, char *out, size_t size)
@@ -95,7 +139,8 @@ static int complain(const struct hal_attribute *attr, int err, const char *text)
         [HAL_TYPE_FLOAT] = "a number",
     };
 
-    return hal_fail_plain(err, "set", attr->name, "\"%s\" is not %s", text, wanted[attr->type]);
+    return hal_fail_plain(err, "set", attr->name, "\"%s\" is not %s%s%s", text, wanted[attr->type],
+                          attr->unit ? ", alone or in " : "", attr->unit ? attr->unit : "");
 }
 
 int value_parse(const struct hal_attribute *attr, const char *text, struct hal_value *out)
@@ -107,10 +152,10 @@ int value_parse(const struct hal_attribute *attr, const char *text, struct hal_v
     case HAL_TYPE_BOOL:
         return parse_bool(text, &out->b) ? 0 : complain(attr, -EINVAL, text);
     case HAL_TYPE_INT:
-        err = parse_int(text, &out->i);
+        err = parse_int(text, attr->unit, &out->i);
         return err ? complain(attr, err, text) : check_range(attr, (double)out->i, text);
     case HAL_TYPE_FLOAT:
-        err = parse_float(text, &out->f);
+        err = parse_float(text, attr->unit, &out->f);
         return err ? complain(attr, err, text) : check_range(attr, out->f, text);
     case HAL_TYPE_TEXT:
     case HAL_TYPE_CHOICE:

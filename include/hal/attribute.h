@@ -33,6 +33,9 @@ enum hal_type {
     HAL_TYPE_CHOICE    /**< hal_value.s; one of the attribute's choices                   */
 };
 
+/* In text, a number may be followed by the attribute's unit, with a prefix of the SI ("5ms",
+ * "10MHz", "1.5kHz"; for "B" also Ki, Mi, Gi), and one without unit by '%' ("1%" is 0.01). */
+
 /** A value and its type. Text is held inside: a value is copied by assignment, never freed. */
 struct hal_value {
     enum hal_type type;
