@@ -868,6 +868,32 @@ TEST_CASE("a second opener is told who holds the line")
     Line again(pty);
 }
 
+TEST_CASE("the kernel keeps other users out of an exclusive line, and only as long as it is open")
+{
+    Pty pty;
+    auto marked = [&] { /* or kept out ourselves, when we are not root */
+                        int mark = 0, fd = open(pty.path.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC);
+                        if (fd < 0)
+                            return errno == EBUSY;
+                        CHECK(ioctl(fd, TIOCGEXCL, &mark) == 0);
+                        close(fd);
+                        return mark != 0;
+    };
+    if (emulated())
+        return;
+    Line line(pty);
+
+    CHECK(marked());
+    CHECK(line.set("exclusive", "off") == 0);
+    CHECK(!marked());
+    CHECK(line.set("exclusive", "on") == 0);
+    CHECK(marked());
+    line.shut();
+    CHECK(!marked());
+    CHECK(hal_open(pty.uri("bits=7").c_str(), HAL_FOREVER) == -EOPNOTSUPP);
+    CHECK(!marked());
+}
+
 TEST_CASE("with exclusive off a line is shared, and the last to close restores it")
 {
     Pty pty;
