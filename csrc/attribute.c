@@ -188,9 +188,8 @@ int hal_get_int(hal_handle handle, const char *name, int64_t *out, hal_deadline 
     if (err)
         return err;
     if (value.type != HAL_TYPE_INT && value.type != HAL_TYPE_BOOL)
-        return error_end(mark,
-                         hal_fail_plain(-EINVAL, "get", name, "it is neither INT nor BOOL"), "get",
-                         name);
+        return error_end(mark, hal_fail_plain(-EINVAL, "get", name, "it is neither INT nor BOOL"),
+                         "get", name);
     *out = value.type == HAL_TYPE_INT ? value.i : value.b;
     return 0;
 }

@@ -58,6 +58,18 @@ static int put(struct cursor *at, const char *text, size_t len, const char **out
     return 0;
 }
 
+/* A name is taken as it is: nothing in it needs %XX. */
+static int put_name(struct cursor *at, const char *text, size_t len, const char **out)
+{
+    char *name = at->uri->text + at->used;
+
+    memcpy(name, text, len);
+    name[len] = '\0';
+    at->used += len + 1;
+    *out = name;
+    return name_check(name);
+}
+
 static int parse_option(struct cursor *at, const char *text, size_t len)
 {
     struct hal_uri *uri = at->uri;
@@ -69,12 +81,10 @@ static int parse_option(struct cursor *at, const char *text, size_t len)
     if (uri->option_count == HAL_OPTIONS_MAX)
         return hal_fail_plain(-E2BIG, PARSE, uri->driver, "more than %d options", HAL_OPTIONS_MAX);
     option = &uri->options[uri->option_count];
-    err = put(at, text, key_len, &option->key);
-    if (!err)
-        err = name_check(option->key);
+    err = put_name(at, text, key_len, &option->key);
     if (err)
-        return hal_fail_plain(err, PARSE, uri->driver, "option \"%.*s\": %s", (int)len, text,
-                              name_complaint(err));
+        return hal_fail_plain(err == -ENOENT ? -EINVAL : err, PARSE, uri->driver,
+                              "option \"%.*s\": %s", (int)len, text, name_complaint(err));
     for (size_t i = 0; i < uri->option_count; i++)
         if (!strcmp(uri->options[i].key, option->key))
             return hal_fail_plain(-EINVAL, PARSE, uri->driver, "option \"%s\" is given twice",
@@ -113,9 +123,7 @@ int uri_parse(const char *text, struct hal_uri *out)
         return hal_fail(-ENAMETOOLONG, PARSE, NULL, "more than %d bytes", HAL_URI_MAX);
     out->option_count = 0;
     name_len = strcspn(text, ":?");
-    err = put(&at, text, name_len, &out->driver);
-    if (!err)
-        err = name_check(out->driver);
+    err = put_name(&at, text, name_len, &out->driver);
     if (err)
         return hal_fail_plain(err, PARSE, text, "before ':' stands a driver's name; %s",
                               name_complaint(err));
