@@ -59,7 +59,7 @@ static int parse_float(const char *text, const char *unit, double *out)
     char *end;
     double factor;
 
-    if (!*text || *text == ' ')
+    if (!*text || strchr(" \t\n\v\f\r", *text))
         return -EINVAL;
     errno = 0;
     *out = strtod_l(text, &end, c_locale);
