@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,9 @@ static double factor_of(const char *suffix, const char *unit)
         return strcmp(suffix, "%") ? 0 : 0.01;
     for (size_t i = 0; i < COUNT_OF(prefixes); i++) {
         size_t len = strlen(prefixes[i].prefix);
-        if (!strncmp(suffix, prefixes[i].prefix, len) && !strcmp(suffix + len, unit))
+        bool binary = len == 2;
+        if (!strncmp(suffix, prefixes[i].prefix, len) && !strcmp(suffix + len, unit) &&
+            (!binary || !strcmp(unit, "B")))
             return prefixes[i].factor;
     }
     return 0;
@@ -56,34 +59,34 @@ static double factor_of(const char *suffix, const char *unit)
 
 static int parse_float(const char *text, const char *unit, double *out)
 {
+    double number, factor;
     char *end;
-    double factor;
 
     if (!*text || strchr(" \t\n\v\f\r", *text))
         return -EINVAL;
     errno = 0;
-    *out = strtod_l(text, &end, c_locale);
+    number = strtod_l(text, &end, c_locale);
     factor = factor_of(end, unit);
-    if (end == text || factor == 0 || *out != *out)
+    if (end == text || factor == 0 || isnan(number))
         return -EINVAL;
-    if (errno && (*out > 1 || *out < -1)) /* too large; what is too small is 0 */
-        return -ERANGE;
-    *out *= factor;
-    return 0;
+    *out = number * factor;
+    /* What is too small is 0; what is too large is not what was written, unless that is "inf". */
+    return isinf(*out) && (errno || !isinf(number)) ? -ERANGE : 0;
 }
 
 /* "10MHz", "1.5kHz": what a whole number with a unit may look like. It must come out whole. */
 static int parse_scaled_int(const char *text, const char *unit, int64_t *out)
 {
-    double value;
+    double value, rest;
     int err = parse_float(text, unit, &value);
 
     if (err)
         return err;
     if (value < -9.2e18 || value > 9.2e18)
         return -ERANGE;
-    *out = (int64_t)value;
-    return (double)*out == value ? 0 : -EINVAL;
+    *out = (int64_t)(value < 0 ? value - 0.5 : value + 0.5);
+    rest = (double)*out - value; /* 1.005 * 1000 is 1004.9999999999999 */
+    return fabs(rest) <= fabs(value) * 1e-12 ? 0 : -EINVAL;
 }
 
 /* Decimal or 0x hexadecimal, or a number with its unit. */
@@ -188,8 +191,10 @@ int value_convert(const struct hal_attribute *attr, const struct hal_value *in,
 
 int hal_value_parse(const struct hal_attribute *attr, const char *text, struct hal_value *out)
 {
+    uint32_t mark = error_begin();
     int err = attr && text && out ? value_parse(attr, text, out) : -EFAULT;
-    return err ? error_settle(err, "parse value", attr ? attr->name : NULL) : 0;
+
+    return err ? error_end(mark, err, "parse value", attr ? attr->name : NULL) : 0;
 }
 
 /* snprintf(3) in the "C" locale. */
@@ -228,6 +233,8 @@ static long format_value(const struct hal_value *value, char *out, size_t size)
 
 long hal_value_format(const struct hal_value *value, char *out, size_t size)
 {
+    uint32_t mark = error_begin();
     long n = value && out ? format_value(value, out, size) : -EFAULT;
-    return n < 0 ? error_settle((int)n, "format value", NULL) : n;
+
+    return n < 0 ? error_end(mark, (int)n, "format value", NULL) : n;
 }
