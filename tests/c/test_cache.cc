@@ -510,12 +510,20 @@ void movdir64b(int, siginfo_t *, void *context)
         rex = code[at++];
     if (code[at] != 0x0f || code[at + 1] != 0x38 || code[at + 2] != 0xf8)
         _exit(99);
-    uint8_t modrm = code[at + 3];
+    uint8_t modrm = code[at + 3], base = modrm & 7, mod = modrm >> 6;
+    greg_t displacement = 0;
     at += 4;
-    if (modrm >> 6 || (modrm & 7) == 4 || (modrm & 7) == 5) /* [register] is all we write */
+    if (base == 4) { /* R12 as a base takes one more byte */
+        if ((code[at] >> 3 & 7) != 4 || rex & 2)
+            _exit(98);
+        base = code[at++] & 7;
+    }
+    if (mod > 1 || (mod == 0 && base == 5)) /* [register] and [register + byte] is all we write */
         _exit(98);
+    if (mod == 1)
+        displacement = static_cast<int8_t>(code[at++]);
     auto *dst = reinterpret_cast<char *>(r[registers[(modrm >> 3 & 7) | (rex & 4) << 1]]);
-    auto *src = reinterpret_cast<const char *>(r[registers[(modrm & 7) | (rex & 1) << 3]]);
+    auto *src = reinterpret_cast<const char *>(r[registers[base | (rex & 1) << 3]] + displacement);
     if (reinterpret_cast<uintptr_t>(dst) % 64) /* #GP */
         _exit(97);
     memcpy(dst, src, 64);
