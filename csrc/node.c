@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -225,16 +226,47 @@ static int say_missing(int err, const char *path)
     return hal_fail(err, "open", path, NULL);
 }
 
+#define UDEV_TIME_NS 1000000000 /* udev has given a new node its owner and mode by then */
+#define UDEV_STEP_NS 20000000
+
+/* A node that has just appeared belongs to root until udev has got to it. */
+static bool is_new(const char *path)
+{
+    struct timespec now;
+    struct stat node;
+
+    if (stat(path, &node) || clock_gettime(CLOCK_REALTIME, &now))
+        return false;
+    return now.tv_sec - node.st_ctim.tv_sec <= 1 && node.st_uid == 0 && !access("/run/udev", F_OK);
+}
+
+/* open(2), again for a short while where udev may still be at work. Negative errno. */
+static int open_patiently(const char *path, int flags)
+{
+    const struct timespec step = {.tv_nsec = UDEV_STEP_NS};
+    int64_t give_up = hal_now() + UDEV_TIME_NS;
+    int fd;
+
+    for (;;) {
+        fd = open(path, flags | O_CLOEXEC);
+        if (fd >= 0)
+            return fd;
+        fd = -errno;
+        if (fd != -EACCES || hal_now() >= give_up || !is_new(path))
+            return fd;
+        nanosleep(&step, NULL);
+    }
+}
+
 int hal_open_node(const char *path, int flags)
 {
-    int fd, err;
+    int err;
 
     if (!path)
         return hal_fail(-EFAULT, "open", NULL, NULL);
-    fd = open(path, flags | O_CLOEXEC);
-    if (fd >= 0)
-        return fd;
-    err = -errno;
+    err = open_patiently(path, flags);
+    if (err >= 0)
+        return err;
     switch (-err) {
     case EACCES:
     case EPERM:

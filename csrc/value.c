@@ -197,12 +197,17 @@ int hal_value_parse(const struct hal_attribute *attr, const char *text, struct h
     return err ? error_end(mark, err, "parse value", attr ? attr->name : NULL) : 0;
 }
 
-/* snprintf(3) in the "C" locale. */
+/* The shortest text that reads back as the same number, in the "C" locale. */
 static int print_float(char *out, size_t size, double value)
 {
     locale_t before = uselocale(c_locale);
-    int n = snprintf(out, size, "%.17g", value);
+    int n = -1;
 
+    for (int digits = 15; digits <= 17; digits++) {
+        n = snprintf(out, size, "%.*g", digits, value);
+        if (n < 0 || (size_t)n >= size || strtod(out, NULL) == value)
+            break;
+    }
     uselocale(before);
     return n;
 }

@@ -283,6 +283,9 @@ HAL_API int hal_fail_forward(int err);
  * @return A descriptor the caller owns, or a negative errno with a message that helps: for EACCES
  *         the node's owner, group and mode, the user's groups, and the command that grants access;
  *         for EBUSY who holds it; for ENOENT what looks like it and does exist.
+ *
+ * A node younger than a second that may not be opened yet is tried again for up to a second: udev
+ * gives it its owner and mode a moment after the kernel has made it.
  */
 HAL_API int hal_open_node(const char *path, int flags);
 
