@@ -9,7 +9,7 @@ from cffi import FFI
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 class _FFI(FFI):
-    def def_extern(self) -> Callable[[_F], _F]: ...  # type: ignore[override]
+    def def_extern(self, *, error: int = 0) -> Callable[[_F], _F]: ...  # type: ignore[override]
 
 ffi: _FFI
 

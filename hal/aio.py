@@ -9,6 +9,7 @@ add_reader(), add_writer() and call_at() are used, so any loop that has them wil
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import threading
 from collections import deque
@@ -40,6 +41,7 @@ class Call:
         self.events = events
         self.limit = limit  # in the loop's time; None: never
         self.ends = waits.ends
+        self.reads = waits.reads
         self.future: asyncio.Future[bool] | None = None
         self.watched = -1
 
@@ -56,7 +58,9 @@ class Call:
         try:
             if self.ends != self.waits.ends:
                 raise Cancelled(f"{self.name}: {self.waits.reason}")
-            if fd >= 0:
+            if fd >= 0 and self.reads != self.waits.reads:
+                self.wake()
+            elif fd >= 0:
                 self.watch(fd)
             if not await self.future:
                 raise Timeout(f"{self.name}: timed out")
@@ -115,11 +119,20 @@ class Call:
 
 
 class Waits:
-    """What is awaited of one device: in each loop and direction one call after the other."""
+    """What is awaited of one device: in each loop and direction one call after the other.
+
+    Attributes:
+        sleeping: Calls that sleep.
+        ends: Counts end(); who sees another number than before must not go to sleep.
+        reads: Counts reads, which may have moved bytes from the descriptor into the library's
+            buffer, where those who sleep in another loop would not see them.
+        reason: What end() was called with.
+    """
 
     def __init__(self) -> None:
         self.sleeping: set[Call] = set()
         self.ends = 0
+        self.reads = 0
         self.reason = ""
         self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, deque[Call]]] = (
             WeakKeyDictionary()
@@ -160,6 +173,7 @@ class Waits:
             while queue[0] is not call:
                 await call.sleep()
             while True:
+                call.reads = self.reads
                 try:
                     return attempt()
                 except WouldBlock:
@@ -169,6 +183,15 @@ class Waits:
             queue.remove(call)
             if queue:
                 queue[0].wake()
+            if events == select.POLLIN:
+                self._tell_other_loops(loop)
+
+    def _tell_other_loops(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.reads += 1
+        for call in list(self.sleeping):
+            if call.loop is not loop and call.events == select.POLLIN:
+                with contextlib.suppress(RuntimeError):  # that loop was closed
+                    call.loop.call_soon_threadsafe(call.wake)
 
     async def write(
         self, device: Device, buffer: Buffer, timeout: float | EllipsisType | None

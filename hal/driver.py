@@ -28,7 +28,6 @@ those of ``<hal/driver.h>``: the library keeps the lanes apart, waits, applies d
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import errno
 import logging
@@ -382,7 +381,7 @@ def _field(attribute: Any) -> str:
 def _report(dev: Any, operation: str, error: BaseException) -> int:
     """Make an exception the library's last error, with its text; its negative errno."""
     if isinstance(error, KeyboardInterrupt):
-        _thread.interrupt_main()  # raised again where the main thread next runs Python
+        _core.interrupt(error)  # whoever called from Python gets it, not an error made of it
         return -errno.EINTR
     number = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
     if number == errno.EAGAIN:
@@ -427,7 +426,7 @@ def _borrowed(memory: Any, size: int) -> Iterator[memoryview]:
         view.release()
 
 
-@ffi.def_extern()
+@ffi.def_extern(error=-errno.EIO)
 def python_init(dev: Any) -> int:
     def init() -> int:
         uri = _text(lib.hal_device_uri(dev))
@@ -464,7 +463,7 @@ def _finish(opened: Opened) -> None:
     opened.device._end()
 
 
-@ffi.def_extern()
+@ffi.def_extern(error=-errno.EIO)
 def python_read(dev: Any, buf: Any, size: int, until: int) -> int:
     def read() -> int:
         data = _open(dev).instance.read(size, _seconds(until))
@@ -479,7 +478,7 @@ def python_read(dev: Any, buf: Any, size: int, until: int) -> int:
     return _guarded(dev, "read", lib.HAL_LANE_READ, read)
 
 
-@ffi.def_extern()
+@ffi.def_extern(error=-errno.EIO)
 def python_write(dev: Any, buf: Any, size: int, until: int) -> int:
     def write() -> int:
         with _borrowed(buf, size) as view, view.toreadonly() as data:
@@ -515,7 +514,7 @@ def _segment(segment: Any) -> Segment:
     )
 
 
-@ffi.def_extern()
+@ffi.def_extern(error=-errno.EIO)
 def python_transfer(dev: Any, segments: Any, count: int, until: int) -> int:
     def transfer() -> int:
         parts = [_segment(segments[i]) for i in range(count)]
@@ -527,7 +526,7 @@ def python_transfer(dev: Any, segments: Any, count: int, until: int) -> int:
     return _guarded(dev, "transfer", lib.HAL_LANE_CONTROL, transfer)
 
 
-@ffi.def_extern()
+@ffi.def_extern(error=-errno.EIO)
 def python_control(dev: Any, request: int, arg: Any, size: int, until: int) -> int:
     def control() -> int:
         with _borrowed(arg if size else ffi.new("char[]", 1), size) as view:
@@ -538,7 +537,7 @@ def python_control(dev: Any, request: int, arg: Any, size: int, until: int) -> i
     return _guarded(dev, "control", lib.HAL_LANE_CONTROL, control)
 
 
-@ffi.def_extern()
+@ffi.def_extern(error=-errno.EIO)
 def python_poll(dev: Any, events: int) -> int:
     return _guarded(
         dev,
@@ -548,7 +547,7 @@ def python_poll(dev: Any, events: int) -> int:
     )
 
 
-@ffi.def_extern()
+@ffi.def_extern(error=-errno.EIO)
 def python_get(dev: Any, attribute: Any, out: Any) -> int:
     def get() -> int:
         _to_value(getattr(_open(dev).instance, _field(attribute)), out)
@@ -557,7 +556,7 @@ def python_get(dev: Any, attribute: Any, out: Any) -> int:
     return _guarded(dev, f"get {_text(attribute.name)}", lib.HAL_LANE_CONTROL, get)
 
 
-@ffi.def_extern()
+@ffi.def_extern(error=-errno.EIO)
 def python_set(dev: Any, attribute: Any, value: Any) -> int:
     def put() -> int:
         setattr(_open(dev).instance, _field(attribute), _from_value(value))

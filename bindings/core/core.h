@@ -53,6 +53,10 @@ PyObject *raise(long result, const char *operation, const Handle *self = nullptr
 PyObject *raise_invalid(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Remember the Python exception behind hal_last_error(): raise() makes it the __cause__. */
 void blame(PyObject *exception);
+/* Remember a KeyboardInterrupt that a driver written in Python got; the call returns -EINTR. */
+void interrupt(PyObject *exception);
+/* After -EINTR: run Python's signal handlers. False when one raised, or a driver was interrupted. */
+bool check_signals();
 
 /* ---- timeout.cpp ---- */
 
@@ -75,7 +79,7 @@ template <class Call> static inline long blocking(Call call)
         PyEval_RestoreThread(thread);
         if (__builtin_expect(result != -EINTR, 1))
             return result;
-        if (PyErr_CheckSignals())
+        if (!check_signals())
             return RAISED;
     }
 }

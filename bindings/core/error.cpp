@@ -16,6 +16,7 @@ struct Blame {
 };
 
 thread_local Blame blamed;
+thread_local PyObject *interrupted;
 
 PyObject *class_of(const char *kind)
 {
@@ -92,6 +93,24 @@ PyObject *raise_invalid(const char *format, ...)
     va_end(args);
     return raise_kind("invalid", EINVAL, PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text),
                                                               "surrogateescape"), false);
+}
+
+void interrupt(PyObject *exception)
+{
+    Py_INCREF(exception);
+    Py_XSETREF(interrupted, exception);
+}
+
+bool check_signals()
+{
+    PyObject *exception = interrupted;
+
+    if (!exception)
+        return PyErr_CheckSignals() == 0;
+    interrupted = nullptr;
+    PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(exception)), exception);
+    Py_DECREF(exception);
+    return false;
 }
 
 void blame(PyObject *exception)

@@ -154,6 +154,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used())
     m.def("version", hal_version_string);
     m.def("blame", [](const py::handle &exception) { blame(exception.ptr()); },
           py::arg("exception"));
+    m.def("interrupt", [](const py::handle &exception) { interrupt(exception.ptr()); },
+          py::arg("exception"));
     bind_attributes(m);
     bind_registry(m);
 }
