@@ -81,6 +81,28 @@ static const char *given_option(const struct hal_device *dev, const char *name)
     return NULL;
 }
 
+/* What the driver's function returned: 0 or a negative errno, or the driver is wrong. */
+static int checked(struct hal_device *dev, const struct hal_attribute *attr, const char *operation,
+                   int result)
+{
+    if (result <= 0)
+        return result;
+    return hal_fail_plain(-EPROTO, operation, dev->uri,
+                          "\"%s\" of the driver returned %d, neither 0 nor a negative errno",
+                          attr->name, result);
+}
+
+static int call_get(struct hal_device *dev, const struct hal_attribute *attr, struct hal_value *out)
+{
+    return checked(dev, attr, "get", attr->get(dev, attr, out));
+}
+
+static int call_set(struct hal_device *dev, const struct hal_attribute *attr,
+                    const struct hal_value *value)
+{
+    return checked(dev, attr, "set", attr->set(dev, attr, value));
+}
+
 int attribute_apply_options(struct hal_device *dev)
 {
     const uint32_t settable = HAL_ATTR_OPEN | HAL_ATTR_WRITE;
@@ -95,7 +117,7 @@ int attribute_apply_options(struct hal_device *dev)
             continue;
         err = value_parse(attr, text, &value);
         if (!err)
-            err = attr->set(dev, attr, &value);
+            err = call_set(dev, attr, &value);
         if (err)
             return err;
     }
@@ -134,7 +156,7 @@ static int get_value(struct hal_device *dev, const char *name, struct hal_value 
         return hal_fail_plain(-EACCES, "get", dev->uri, "attribute \"%s\" cannot be read", name);
     memset(out, 0, sizeof(*out));
     out->type = attr->type;
-    return attr->get(dev, attr, out);
+    return call_get(dev, attr, out);
 }
 
 static int set_value(struct hal_device *dev, const char *name, const struct hal_value *in)
@@ -153,7 +175,7 @@ static int set_value(struct hal_device *dev, const char *name, const struct hal_
                               attr->access & HAL_ATTR_OPEN ? "is set when opening, in the URI"
                                                            : "is read-only");
     err = value_convert(attr, in, &value);
-    return err ? err : attr->set(dev, attr, &value);
+    return err ? err : call_set(dev, attr, &value);
 }
 
 int hal_get(hal_handle handle, const char *name, struct hal_value *out, hal_deadline until)
@@ -256,6 +278,13 @@ int hal_attribute_at(hal_handle handle, size_t index, const struct hal_attribute
     return err;
 }
 
+static bool initial_fits(const struct hal_attribute *row)
+{
+    struct hal_value value;
+
+    return !row->initial || value_parse(row, row->initial, &value) == 0;
+}
+
 static const char *row_complaint(const struct hal_attribute *row)
 {
     if (name_check(row->name))
@@ -270,19 +299,32 @@ static const char *row_complaint(const struct hal_attribute *row)
         return "writable, but has no set";
     if (row->type == HAL_TYPE_CHOICE && (!row->choices || !*row->choices))
         return "a choice without choices";
-    return row->min > row->max ? "min is above max" : NULL;
+    if (!(row->min <= row->max))
+        return "min is above max";
+    return initial_fits(row) ? NULL : "its initial value is none that it takes";
 }
 
-int attribute_check_table(const struct hal_attribute *table, size_t count, const char *driver)
+static bool repeats(const struct hal_attribute *table, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (!strcmp(table[i].name, table[index].name))
+            return true;
+    return false;
+}
+
+int attribute_check_table(const struct hal_attribute *table, size_t count, const char *operation,
+                          const char *object)
 {
     if (count && !table)
-        return hal_fail_plain(-EINVAL, "register driver", driver,
+        return hal_fail_plain(-EINVAL, operation, object,
                               "%zu attributes are announced, the table is NULL", count);
     for (size_t i = 0; i < count; i++) {
         const char *why = row_complaint(&table[i]);
+        if (!why && repeats(table, i))
+            why = "its name is in the table already";
         if (why)
-            return hal_fail_plain(-EINVAL, "register driver", driver, "attribute %zu (\"%s\"): %s",
-                                  i, table[i].name ? table[i].name : "NULL", why);
+            return hal_fail_plain(-EINVAL, operation, object, "attribute %zu (\"%s\"): %s", i,
+                                  table[i].name ? table[i].name : "NULL", why);
     }
     return 0;
 }

@@ -129,12 +129,14 @@ ssize_t hal_read(hal_handle handle, void *buf, size_t len, hal_deadline until)
         return read_slow(handle, buf, len, until);
     if (LIKELY(dev->plain_in >= 0 && !atomic_load_explicit(&dev->buffered, memory_order_relaxed))) {
         n = read(dev->plain_in, buf, len);
-        if (LIKELY(n > 0)) {
+        if (n < 0 && until <= HAL_NOWAIT && errno == EAGAIN)
+            n = -EAGAIN; /* no reason to ask the driver, who would read once more */
+        if (LIKELY(n > 0 || n == -EAGAIN)) {
             lane_leave(&dev->lanes[HAL_LANE_READ]);
             return n;
         }
     }
-    dev->lanes[HAL_LANE_READ].error_mark = error_begin();
+    lane_begin(&dev->lanes[HAL_LANE_READ], until);
     return device_leave(dev, HAL_LANE_READ, "read", read_some(dev, buf, len, until));
 }
 
@@ -179,7 +181,7 @@ ssize_t hal_write(hal_handle handle, const void *buf, size_t len, hal_deadline u
             return n;
         }
     }
-    dev->lanes[HAL_LANE_WRITE].error_mark = error_begin();
+    lane_begin(&dev->lanes[HAL_LANE_WRITE], until);
     return device_leave(dev, HAL_LANE_WRITE, "write",
                         write_rest(dev, buf, len, n > 0 ? (size_t)n : 0, until));
 }

@@ -58,6 +58,7 @@ struct lane {
     _Atomic uint32_t cancels;
     uint32_t cancels_seen;    /* when the call that holds the lane began */
     uint32_t error_mark;      /* likewise: error_begin() */
+    hal_deadline until;       /* of that call: nothing in it waits longer */
     _Atomic uint32_t wakes;   /* counts hal_device_wake() */
     uint32_t wakes_seen;      /* when the driver last looked */
     _Atomic uint32_t waiting; /* the holder sleeps on wake_fd, or is about to */
@@ -102,6 +103,13 @@ static inline void lane_leave(struct lane *lane)
     atomic_signal_fence(memory_order_seq_cst);
     if (UNLIKELY(atomic_load_explicit(&lane->sleepers, memory_order_relaxed)))
         lane_leave_slow(lane);
+}
+
+/* What the holder notes before anything but plain read(2) and write(2) is done. */
+static inline void lane_begin(struct lane *lane, hal_deadline until)
+{
+    lane->error_mark = error_begin();
+    lane->until = until;
 }
 
 static inline bool lane_cancelled(struct lane *lane)
@@ -241,7 +249,7 @@ static inline int device_enter(hal_handle handle, enum hal_lane which, const cha
         lane_leave(&dev->lanes[which]);
         return handle_refuse(handle, operation);
     }
-    dev->lanes[which].error_mark = error_begin();
+    lane_begin(&dev->lanes[which], until);
     return 0;
 }
 
@@ -279,7 +287,9 @@ void buffer_release(struct hal_device *dev);
 const struct hal_attribute *attribute_find(const struct hal_device *dev, const char *name);
 int attribute_check_options(const struct hal_device *dev);
 int attribute_apply_options(struct hal_device *dev);
-int attribute_check_table(const struct hal_attribute *table, size_t count, const char *driver);
+/* Is a table well-formed? -EINVAL with message, for the operation on the object, if not. */
+int attribute_check_table(const struct hal_attribute *table, size_t count, const char *operation,
+                          const char *object);
 
 /* ---- value.c ---- */
 

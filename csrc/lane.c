@@ -182,6 +182,8 @@ int lane_wait(struct lane *lane, int fd, int events, hal_deadline until)
 {
     int wake_fd, result;
 
+    if (until > lane->until)
+        until = lane->until;
     if (until <= HAL_NOWAIT)
         return -EAGAIN;
     wake_fd = open_wake_fd(lane);

@@ -147,7 +147,9 @@ static int run_init(struct hal_device *dev)
                               dev->driver->name, err);
     if (err)
         return err;
-    err = attribute_apply_options(dev);
+    err = attribute_check_table(dev->attributes, dev->attribute_count, "open", dev->uri);
+    if (!err)
+        err = attribute_apply_options(dev);
     if (err)
         finish_driver(dev);
     return err;
@@ -163,9 +165,8 @@ static int open_device(struct hal_device *dev, const char *uri, hal_deadline unt
         return err;
     dev->ops = dev->driver->ops;
     dev->open_deadline = until;
-    err = lane_enter(&dev->lanes[HAL_LANE_CONTROL], HAL_FOREVER);
-    if (err)
-        return err;
+    lane_enter_forever(&dev->lanes[HAL_LANE_CONTROL]); /* a stale handle may look into it */
+    lane_begin(&dev->lanes[HAL_LANE_CONTROL], until);
     err = run_init(dev);
     lane_leave(&dev->lanes[HAL_LANE_CONTROL]);
     return err;

@@ -135,7 +135,7 @@ int driver_register(const char *name, const struct driver_ops *ops, size_t size,
     if (err)
         return err;
     memcpy(&known, ops, size < sizeof(known) ? size : sizeof(known));
-    err = attribute_check_table(known.attributes, known.attribute_count, name);
+    err = attribute_check_table(known.attributes, known.attribute_count, REGISTER, name);
     if (err)
         return err;
     if (is_bound(name))
