@@ -7,8 +7,10 @@ digits, its products follow, each after one tab.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
+_VENDOR = re.compile(rb"\n[^\t#\n]")
 FOLDERS = ("usr/share/misc", "usr/share/hwdata", "var/lib/usbutils", "usr/share")
 
 
@@ -28,19 +30,17 @@ class Names:
     def lookup(self, vendor: int, product: int) -> tuple[str, str]:
         """Names of vendor and product, "" for one that is not listed."""
         text = self._load()
-        key = b"\n%04x  " % vendor
-        start = text.find(key)
-        if start < 0:
+        head = text.find(b"\n%04x  " % vendor)
+        if head < 0:
             return "", ""
-        name, rest = start + len(key), text.find(b"\n", start + 1)
-        end = rest  # The vendor's part ends at the next line that begins with neither tab nor '#'.
-        while end >= 0 and text[end + 1 : end + 2] in (b"\t", b"#"):
-            end = text.find(b"\n", end + 1)
-        part = text[rest:end] if end >= 0 else text[rest:]
+        first = text.find(b"\n", head + 1)
+        following = _VENDOR.search(text, first)
+        end = following.start() if following else len(text)
         key = b"\n\t%04x  " % product
-        start = part.find(key)
-        model = part[start + len(key) :].split(b"\n", 1)[0] if start >= 0 else b""
-        return text[name:rest].decode("utf-8", "replace"), model.decode("utf-8", "replace")
+        found = text.find(key, first, end)
+        model = text[found + len(key) : text.find(b"\n", found + 1)] if found >= 0 else b""
+        name = text[head + len(b"\nvvvv  ") : first]
+        return name.decode("utf-8", "replace"), model.decode("utf-8", "replace")
 
     def _load(self) -> bytes:
         if self._text is None:
@@ -51,6 +51,6 @@ class Names:
 def _content(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return b"\n" + file.read()
+            return b"\n" + file.read() + b"\n"
     except OSError:  # Not installed here.
         return b""

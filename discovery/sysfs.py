@@ -17,6 +17,8 @@ ATTRIBUTE_MAX = 4096
 
 def printable(text: str) -> str:
     """`text` with control characters spelt out: names come from devices and may hold anything."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 

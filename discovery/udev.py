@@ -24,23 +24,22 @@ class Udev(Sysfs):
     def __init__(self) -> None:
         super().__init__("/")
         self._context = pyudev.Context()
+        self._devices: dict[str, pyudev.Device] = {}
         self.running = os.path.exists("/run/udev/control")
 
     def nodes(self, subsystem: str) -> Iterable[Node]:
         """The devices of a bus or class."""
         devices = self._context.list_devices(subsystem=subsystem)
         for device in sorted(devices, key=lambda device: natural(device.sys_name)):
-            node = self.node(device.sys_path)
-            node.__dict__["properties"] = _properties(device)
-            yield node
+            self._devices[device.sys_path] = device
+            yield self.node(device.sys_path)
 
     def properties(self, path: str) -> dict[str, str]:
         """What uevent and udev's database say of one device."""
-        try:
-            return _properties(pyudev.Devices.from_sys_path(self._context, path))
-        except pyudev.DeviceNotFoundError:  # It went away, or is a folder that only groups others.
-            return super().properties(path)
-
-
-def _properties(device: pyudev.Device) -> dict[str, str]:
-    return {key: printable(value) for key, value in device.properties.items()}
+        if path not in self._devices:
+            try:
+                self._devices[path] = pyudev.Devices.from_sys_path(self._context, path)
+            except pyudev.DeviceNotFoundError:  # It went away, or only groups others.
+                return super().properties(path)
+        device = self._devices[path]
+        return {key: printable(value) for key, value in device.properties.items()}

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -30,9 +31,18 @@ def _json(function: F) -> F:
 
 
 def _root(function: F) -> F:
-    kind = click.Path(exists=True, file_okay=False)
+    kind = click.Path(exists=True, file_okay=False, readable=False)
     help_text = "Look at a machine copied or mounted at DIR; nothing is opened then."
     return click.option("--root", type=kind, default="/", metavar="DIR", help=help_text)(function)
+
+
+def _readable(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    """Bytes that are no text are spelt out: such a name fits nothing, and can be printed."""
+    return None if text is None else os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _device(function: F) -> F:
+    return click.argument("device", callback=_readable)(function)
 
 
 @click.group(
@@ -80,7 +90,7 @@ def list_(classes: tuple[str, ...], holders: bool, root: str, json: bool) -> int
         "hal-probe show 0000:00:03.0 --json",
     ),
 )
-@click.argument("device")
+@_device
 @click.option("--no-open", is_flag=True, help="Do not open it: no values of attributes.")
 @_root
 @_json
@@ -102,7 +112,7 @@ def show(device: str, no_open: bool, root: str, json: bool) -> int:
         "hal-probe test uart:/dev/ttyUSB0 --loopback",
     ),
 )
-@click.argument("device", required=False)
+@click.argument("device", required=False, callback=_readable)
 @click.option("--loopback", is_flag=True, help="What is written comes back (TX wired to RX).")
 @click.option("--pty", is_flag=True, help="Make a pseudo-terminal and drive it as a serial line.")
 @_json
@@ -134,7 +144,7 @@ def drivers(verbose: bool, json: bool) -> int:
 
 
 @cli.command(epilog=_examples("hal-probe explain ttyUSB0", "hal-probe explain i2c:1/0x50"))
-@click.argument("device")
+@_device
 @_root
 @_json
 def explain(device: str, root: str, json: bool) -> int:
@@ -148,11 +158,14 @@ def explain(device: str, root: str, json: bool) -> int:
     return run(device, root, json=json)
 
 
-def _guarded(arguments: list[str] | None) -> int:
+def _guarded(arguments: Sequence[str]) -> int:
     """Run a command; whatever a user can do wrong ends in a message and an exit code."""
-    wants_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    wants_json = "--json" in arguments
     try:
-        return int(cli.main(arguments, "hal-probe", standalone_mode=False) or 0)
+        with cli.make_context("hal-probe", list(arguments)) as context:
+            return int(cli.invoke(context) or Exit.OK)
+    except click.exceptions.Exit as end:  # --help, --version
+        return end.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -162,6 +175,9 @@ def _guarded(arguments: list[str] | None) -> int:
     except hal.Error as error:
         _report(Failure.of(error), json=wants_json)
         return exit_code(error)
+    except ImportError as error:
+        click.echo(f"hal-probe: this installation is not whole: {error}", err=True)
+        return Exit.FAILED
     except (click.Abort, KeyboardInterrupt):
         return 130  # As a shell says of a program that SIGINT ended.
 
@@ -177,14 +193,17 @@ def _report(failure: Failure, *, json: bool) -> None:
         click.echo(f"    {line}", err=True)
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run hal-probe and end the process.
 
     Args:
         arguments: What stands after the command's name; None: what the process was given.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A terminal may not know every letter.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = _guarded(arguments)
+        code = _guarded(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `hal-probe list | head`: nobody reads on, which is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -77,6 +77,11 @@ class Exercise:
         """The exit code: that of the first step that failed."""
         return next((step.code for step in self.steps if step.result == "fail"), Exit.OK)
 
+    @property
+    def failed(self) -> bool:
+        """Has the last step failed?"""
+        return bool(self.steps) and self.steps[-1].result == "fail"
+
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
         """Run a step; whatever goes wrong in it is its result, and the test goes on."""

@@ -12,9 +12,9 @@ from typing import Any, cast
 from hal.discovery import Inventory, Record, access, local_inventory
 
 from . import output
-from .drivers import driver_of, library, search_path
+from .drivers import driver_of, search_path
 from .outcome import Exit, Failure
-from .target import Target, find, scheme_of, usable_drivers
+from .target import Target, address_of, find, scheme_of, usable_drivers
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ def _uri(uri: str) -> Stage:
 
 def _unknown(device: str, failure: Failure, inventory: Inventory) -> Stage:
     """A name that nothing has: what it looks like tells what may be missing."""
-    base = device.rpartition("/")[2]
-    hints = [hint for pattern, hint in _HINTS if re.match(pattern, base)]
-    hints += _orphans(inventory) if re.match(r"tty(USB|ACM)|usb", base) else []
+    name = device.removeprefix("/dev/")
+    hints = [hint for pattern, hint in _HINTS if re.match(pattern, name)]
+    hints += _orphans(inventory) if re.match(r"tty(USB|ACM)|usb|serial/", name) else []
     text = failure.message
     if device.startswith("/") and os.path.exists(device):
         text = f"{device} is there, but is no node of a device that discovery knows"
@@ -111,14 +111,17 @@ def _unknown(device: str, failure: Failure, inventory: Inventory) -> Stage:
 
 
 _HINTS = (
-    (r"ttyUSB|ttyACM", "is the adapter plugged in? the kernel's last word: sudo dmesg | tail"),
+    (
+        r"ttyUSB|ttyACM|serial/",
+        "is the adapter plugged in? the kernel's last word: sudo dmesg | tail",
+    ),
     (r"ttyS\d", "a UART the kernel did not find: the board has none, or firmware hides it"),
     (r"i2c|\d+-[0-9a-f]{4}", "sudo modprobe i2c-dev    # then: hal-probe list --class i2c"),
     (r"spi", "an SPI bus is enabled in the device tree; its node needs: sudo modprobe spidev"),
     (r"iio", "is the sensor's kernel driver loaded? lsmod, dmesg"),
     (r"video", "is the camera's kernel driver loaded? lsmod, dmesg"),
     (r"dax|pmem", "ndctl list --human; daxctl list --human"),
-    (r"pts|tty[a-z]\d", "a pseudo-terminal exists only while its program runs"),
+    (r"pts/|tty[a-z]\d", "a pseudo-terminal exists only while its program runs"),
 )
 
 
@@ -237,19 +240,22 @@ def _driver(target: Target) -> Stage:
         return Stage("driver", True, "no HAL driver serves this class; it is listed only")
     driver = driver_of(name)
     if driver is None:
-        folders = ", ".join(search_path())
-        advice = ["hal-probe drivers", f"put {name}.so into a folder and set HAL_DRIVER_PATH to it"]
-        known = ", ".join(sorted(usable_drivers())) or "none"
-        text = f'no driver "{name}" in {folders}; there are: {known}'
-        return Stage("driver", False, text, advice, Exit.NOT_FOUND)
+        return _no_driver(name)
     if driver.state == "refused":
-        text = (
-            f"{driver.path} is refused: {driver.reason} (libhal's driver ABI is {library()['abi']})"
-        )
-        return Stage("driver", False, text, ["build it against this libhal", "hal-probe drivers"])
-    return Stage(
-        "driver", True, f"{driver.name} {driver.version or ''} {driver.path or ''}".rstrip()
-    )
+        advice = ["build it against this libhal", "hal-probe drivers"]
+        return Stage("driver", False, f"refused: {driver.reason}", advice)
+    if not address_of(target.uri) and driver.address not in (None, "(none)"):
+        text = f"it needs an address: {name}:{driver.address}"
+        return Stage("driver", False, text, ["hal-probe list"], Exit.USAGE)
+    words = (driver.name, driver.version, driver.path or "registered by a program")
+    return Stage("driver", True, " ".join(filter(None, words)))
+
+
+def _no_driver(name: str) -> Stage:
+    known = [driver for driver, refusal in usable_drivers().items() if not refusal]
+    text = f'no driver "{name}" in {", ".join(search_path())}; there are: {", ".join(known)}'
+    advice = [f"put {name}.so into a folder and set HAL_DRIVER_PATH to it", "hal-probe drivers"]
+    return Stage("driver", False, text, advice, Exit.NOT_FOUND)
 
 
 # ---- output -------------------------------------------------------------------------------------

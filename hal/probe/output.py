@@ -28,7 +28,7 @@ _STYLES = {
 
 def emit(command: str, data: Mapping[str, Any]) -> None:
     """Print the result of a command as JSON (docs/hal-probe.schema.json)."""
-    print(json.dumps({"schema": SCHEMA, "command": command, **data}, indent=2, ensure_ascii=False))
+    print(json.dumps({"schema": SCHEMA, "command": command, **data}, indent=2))
 
 
 def say(text: str = "", style: str = "", *, indent: int = 0) -> None:

@@ -41,6 +41,7 @@ class Target:
 
 def usable_drivers() -> dict[str, str]:
     """Names of the HAL drivers, each with the reason why it cannot be used, "" when it can."""
+    hal.load_drivers()  # Whether a plug-in works is known once it is loaded.
     return {driver.name: driver.reason or "" for driver in hal.drivers()}
 
 
