@@ -54,12 +54,13 @@ def guard(declaration: str) -> str:
     if found is None:
         raise ValueError(f"not a function: {declaration}")
     result, name, parameters = (part.strip() for part in found.groups())
+    operation = "open" if name == "init" else name
     names = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
     if result == "void":
         refusal = "return"
     else:
         refusal = (
-            f'return hal_fail_plain(-ENODEV, "{name}", hal_device_uri(dev), '
+            f'return hal_fail_plain(-ENODEV, "{operation}", hal_device_uri(dev), '
             '"its driver was written in Python, and the interpreter has ended")'
         )
     call = f"python_{name}({names});"

@@ -3,7 +3,6 @@
 #include "arguments.h"
 
 #include <cstring>
-#include <deque>
 #include <vector>
 
 namespace
@@ -22,17 +21,24 @@ class Message
     ~Message()
     {
         Py_XDECREF(received);
+        Py_XDECREF(kept);
     }
 
     bool take(PyObject *sequence)
     {
-        PyObject *fast = PySequence_Fast(sequence, "transfer needs a sequence of hal.Segment");
-        bool good = fast && (received = PyList_New(0));
+        Py_ssize_t count;
 
-        for (Py_ssize_t i = 0; good && i < PySequence_Fast_GET_SIZE(fast); i++)
-            good = add(PySequence_Fast_GET_ITEM(fast, i), i);
-        Py_XDECREF(fast);
-        return good;
+        /* A copy: the buffers of the segments must outlive the call, whoever changes the list. */
+        kept = PySequence_Tuple(sequence);
+        if (!kept || !(received = PyList_New(0)))
+            return false;
+        count = PyTuple_GET_SIZE(kept);
+        memories = std::vector<Memory>(2 * (size_t)count);
+        segments.reserve((size_t)count + 1);
+        for (Py_ssize_t i = 0; i < count; i++)
+            if (!add(PyTuple_GET_ITEM(kept, i), i))
+                return false;
+        return true;
     }
 
     PyObject *release_received()
@@ -65,15 +71,16 @@ class Message
         return true;
     }
 
-    bool add_tx(PyObject *tx, hal_segment *segment)
+    bool add_tx(PyObject *tx, Py_ssize_t index, hal_segment *segment)
     {
+        Memory &memory = memories[2 * (size_t)index];
+
         if (tx == Py_None)
             return true;
-        memories.emplace_back();
-        if (!memories.back().readable("transfer", tx))
+        if (!memory.readable("transfer", tx))
             return false;
-        segment->tx = memories.back().data;
-        segment->len = (size_t)memories.back().size;
+        segment->tx = memory.data;
+        segment->len = (size_t)memory.size;
         return true;
     }
 
@@ -100,11 +107,11 @@ class Message
             len = (size_t)n;
             Py_DECREF(bytes);
         } else {
-            memories.emplace_back();
-            if (!memories.back().writable("transfer", rx) || PyList_Append(received, rx) < 0)
+            Memory &memory = memories[2 * (size_t)index + 1];
+            if (!memory.writable("transfer", rx) || PyList_Append(received, rx) < 0)
                 return false;
-            segment->rx = memories.back().data;
-            len = (size_t)memories.back().size;
+            segment->rx = memory.data;
+            len = (size_t)memory.size;
         }
         if (segment->tx && segment->len != len) {
             raise_invalid("transfer: segment %zd: tx has %zu bytes, rx %zu; they must be equal",
@@ -140,14 +147,15 @@ class Message
         segment.lanes_tx = (uint8_t)value[LANES_TX];
         segment.lanes_rx = (uint8_t)value[LANES_RX];
         segment.flags = (uint32_t)value[FLAGS];
-        if (!add_tx(PyTuple_GET_ITEM(tuple, TX), &segment) ||
+        if (!add_tx(PyTuple_GET_ITEM(tuple, TX), index, &segment) ||
             !add_rx(PyTuple_GET_ITEM(tuple, RX), index, &segment))
             return false;
         segments.push_back(segment);
         return true;
     }
 
-    std::deque<Memory> memories;
+    std::vector<Memory> memories; /* of segment i: tx at 2i, rx at 2i + 1 */
+    PyObject *kept = nullptr;
     PyObject *received = nullptr;
 };
 
