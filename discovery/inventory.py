@@ -154,7 +154,7 @@ def _state(facts: Facts, root: str, drivers: Mapping[str, str] | None) -> tuple[
     if facts.kernel:
         return "kernel", facts.kernel
     if facts.driver and drivers is not None and drivers.get(facts.driver, "absent"):
-        return "no driver", drivers.get(facts.driver) or f"no driver {facts.driver} is installed"
+        return "no driver", drivers.get(facts.driver) or "it is not installed"
     if facts.driver and not facts.node:
         return "no node", facts.hint
     if not facts.node:

@@ -300,7 +300,7 @@ def test_state_counts_the_drivers_that_are_there(bench: Machine) -> None:
     records = {record.name: record for record in found}
     assert records["ttyS0"].state == "ready"
     assert (records["i2c-1"].state, records["i2c-1"].detail) == ("no driver", drivers["i2c"])
-    assert records["spi0.0"].detail == "no driver spi is installed"
+    assert records["spi0.0"].detail == "it is not installed"
 
 
 def test_a_holder_is_named(bench: Machine) -> None:

@@ -21,6 +21,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import hal
+from hal.probe import exercise
+from hal.probe.exercise import Exercise
 
 from .machine import UNPRIVILEGED, Machine, workbench
 
@@ -288,6 +290,21 @@ def test_an_address_of_a_bus_names_a_device_too(machine: Machine) -> None:
         assert probe_json("show", name, "--root", str(machine.root))[1]["record"]
 
 
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("i2c:1/0x51", "i2c-1"),
+        ("i2c:1/0x50", "1-0050"),
+        ("gpio:gpiochip0/4,5", "gpiochip0"),
+        ("mmio:0000:01:00.0/3", "0000:01:00.0"),
+    ],
+)
+def test_a_part_of_a_device_leads_to_the_device(machine: Machine, uri: str, name: str) -> None:
+    _, data = probe_json("explain", uri, "--root", str(machine.root))
+    assert data["record"]["name"] == name
+    assert data["uri"] == uri
+
+
 def test_show_without_opening_gives_what_the_driver_declares(line: Line) -> None:
     with hal.open(line.uri):
         code, data = probe_json("show", line.uri, "--no-open")
@@ -408,6 +425,36 @@ def test_a_line_that_is_unplugged_is_exit_3(line: Line) -> None:
     run = probe("test", f"{line.uri}?baud=921600", "--loopback")
     assert run.returncode == 3
     assert "unplugged" in run.stdout
+
+
+class Register:
+    """A driver whose every read does something, as on a bus."""
+
+    reads = 0
+
+    def init(self, device: object) -> None: ...
+
+    def read(self, n: int, deadline: float) -> bytes:
+        type(self).reads += 1
+        return b"\xff" * n
+
+    def write(self, data: bytes, deadline: float) -> int:
+        raise AssertionError("nothing is to be written")
+
+    def poll(self, events: int) -> int:
+        return events & select.POLLIN
+
+
+def test_nothing_is_read_from_a_bus_device() -> None:
+    hal.register_driver("register", Register)
+    try:
+        run = Exercise()
+        with hal.open("register:") as device:
+            exercise.waits(run, device)
+    finally:
+        hal.unregister_driver("register")
+    assert Register.reads == 0
+    assert [step.result for step in run.steps] == ["skip"]
 
 
 def test_testing_what_no_driver_serves_says_so(machine: Machine) -> None:

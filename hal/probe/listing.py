@@ -36,15 +36,26 @@ def _data(inventory: Inventory) -> dict[str, object]:
 
 def _print(inventory: Inventory) -> None:
     output.table(("NAME", "DRIVER", "URI", "STATE", "WHAT"), _rows(inventory))
-    notes = [record for record in inventory if record.detail and record.state != "kernel"]
-    if notes:
-        output.say()
-    for record in notes:
-        output.say(f"{record.name} {record.state}: {record.detail}")
+    _print_notes(inventory)
     _print_unseen(inventory)
-    if notes:
+    if any(record.state in _IN_THE_WAY for record in inventory):
         output.say()
-        output.say("Why, and what to do: hal-probe explain NAME")
+        output.say("What is in the way, and what to do: hal-probe explain NAME")
+
+
+_IN_THE_WAY = ("denied", "no driver", "no node", "busy")
+
+
+def _print_notes(inventory: Inventory) -> None:
+    """What states do not say, once each: who holds it, which right is missing, what failed."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for record in inventory:
+        if record.detail and record.state in ("denied", "no driver", "busy"):
+            names.setdefault((record.state, record.detail), []).append(record.name)
+    if names:
+        output.say()
+    for (state, detail), those in names.items():
+        output.say(f"{state}: {', '.join(those)}: {detail}")
 
 
 def _rows(inventory: Inventory) -> Iterable[tuple[str, ...]]:

@@ -114,8 +114,7 @@ def pty(run: Exercise, far: Pty, line: hal.Uart) -> None:
     exercise.latency(run, echo, 2000, "echo")
     exercise.throughput(run, inward, 2 << 20)
     exercise.throughput(run, outward, 2 << 20)
-    exercise.deadline(run, line)
-    exercise.cancel(run, line)
+    exercise.waits(run, line)
     _unplug(run, far, line)
 
 

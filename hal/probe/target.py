@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import hal
@@ -115,21 +114,22 @@ def _is_tty(path: str) -> bool:
 
 
 def _record(text: str, inventory: Inventory) -> Record | None:
-    """The record with that name, or the one that a URI, a link or a device of sysfs leads to."""
+    """The record with that name, or the one that a URI, a link or a folder of sysfs leads to."""
     plain = text.split("?", 1)[0]
     wanted = {text, plain, os.path.realpath(plain) if plain.startswith("/") else plain}
     driver, address = scheme_of(plain), address_of(plain)
     if address:
         node = address if address.startswith("/") else f"/dev/{address}"
-        wanted.add(f"{driver}:{node}")
-        wanted.add(f"{driver}:{os.path.realpath(node)}")
-    return _first(record for record in inventory if wanted & _aliases(record))
+        wanted |= {f"{driver}:{node}", f"{driver}:{os.path.realpath(node)}"}
+    exact = next((record for record in inventory if wanted & _aliases(record)), None)
+    if exact is not None or not address:
+        return exact
+    part = address.rpartition("/")[0]  # "gpiochip0/4,5", "1/0x51": a part of a device.
+    names = {part, f"{driver}:{part}"} - {""}
+    parts = (r for r in inventory if r.driver == driver and names & _aliases(r))
+    return next(parts, None)
 
 
 def _aliases(record: Record) -> set[str]:
     names = {record.name, record.id, record.uri, record.node, f"/sys{record.path}"}
     return (names | set(record.addresses)) - {""}
-
-
-def _first(records: Iterable[Record]) -> Record | None:
-    return next(iter(records), None)

@@ -55,8 +55,7 @@ def _exercise(test: Exercise, device: hal.Device, *, loopback: bool) -> None:
     if isinstance(device, hal.Uart):
         serial_line.settings(test, device)
         seconds_a_byte = 10 / device.baud  # start, 8 data and stop bit
-    exercise.deadline(test, device)
-    exercise.cancel(test, device)
+    exercise.waits(test, device)
     if loopback or device.driver == "loopback":
         serial_line.loop(test, device, seconds_a_byte)
     else:
