@@ -213,10 +213,10 @@ class Preparation:
 
     def _modules(self, linux: Path, release: str) -> Path:
         """Build the lab's modules, put them into the module tree, and make the initrd."""
-        own = (HERE / "modules", HERE / "initrd.py")
-        path = self._top / f"kit-{release}-{_digest(*own, *SOURCES)}"
+        own = (HERE / "modules", HERE / "initrd.py", HERE / "prepare.py")
+        path = self._top / f"kit-{release}-{_digest(*own)}"
         if path.exists():
-            return path
+            return _used(path)
         with _complete(path) as scratch:
             build = scratch / "build"
             shutil.copytree(HERE / "modules", build)
@@ -244,7 +244,7 @@ class Preparation:
         """Unpack a small userland for a guest that cannot use the machine's own."""
         path = self._top / f"root-{_digest(*ARM64_PACKAGES)}"
         if path.exists():
-            return path
+            return _used(path)
         apt = self._apt(self._arch.debian)
         with _complete(path) as scratch:
             apt.unpack_all(ARM64_PACKAGES, scratch)
@@ -254,6 +254,16 @@ class Preparation:
                 (scratch / "bin/sh").symlink_to("bash")
             _accounts(scratch / "etc")
         return path
+
+
+def _used(path: Path) -> Path:
+    """Note that a folder is in use; remove those beside it that nobody has used for a week."""
+    os.utime(path)
+    kind = path.name.split("-")[0]
+    for other in path.parent.glob(f"{kind}-*"):
+        if other.stat().st_mtime < time.time() - 7 * 86400:
+            shutil.rmtree(other)
+    return path
 
 
 def _accounts(etc: Path) -> None:

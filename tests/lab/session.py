@@ -140,7 +140,12 @@ class LabSession:
 
     def _environment(self) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if name.startswith("HAL_")}
-        return {**ours, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HAL_LAB_EXCHANGE": "/run/lab"}
+        return {
+            **ours,
+            "HAL_LAB_EXCHANGE": "/run/lab",
+            "PYTHONPATH": str(self._config.rootpath),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        }
 
     def _collect(self, guest: Guest) -> None:
         """Take in reports until the guest ends, or has been silent for too long."""

@@ -148,7 +148,7 @@ class Guest:
         if self._kit.root == Path("/"):
             # The interpreter itself comes first: a version manager's shim costs seconds here.
             path = f"{Path(sys.executable).parent}:{path}"
-        variables = {"HOME": "/root", "PATH": path, "HAL_LAB": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        variables = {"HOME": "/tmp", "PATH": path, "HAL_LAB": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         variables |= environment
         setup = self.machine.setup
         if setup and self._kit.root != Path("/"):
