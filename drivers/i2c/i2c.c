@@ -40,9 +40,12 @@ int i2c_fail(struct hal_device *dev, int err, const char *operation, int address
         return fail_unacknowledged(dev, err, operation, address);
     if (err == -EINTR)
         return err;
-    if (err == -ENODEV || adapter_gone(i2c))
+    if (adapter_gone(i2c))
         return hal_fail(-ENODEV, operation, uri, "the adapter was removed");
     switch (-err) {
+    case ENODEV: /* some adapters say so for an absent target */
+        return hal_fail(-ENODEV, operation, uri,
+                        "the target is absent, or the adapter is going away");
     case EAGAIN:
         return hal_fail(-EBUSY, operation, uri,
                         "arbitration lost to another controller; the attribute retries lets the "

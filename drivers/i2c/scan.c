@@ -45,13 +45,15 @@ static int go_on(struct hal_device *dev, hal_deadline until)
 
 /* Adapters tell an absent target in many ways; only what says that none can be reached ends a scan.
  */
-static int judge(long result, int address, int *timeouts, struct hal_i2c_scan *out)
+static int judge(struct hal_device *dev, long result, int address, int *timeouts,
+                 struct hal_i2c_scan *out)
 {
+    bool gone = result == -ENODEV && adapter_gone(hal_device_state(dev));
+
     *timeouts = result == -ETIMEDOUT ? *timeouts + 1 : 0;
     if (result >= 0)
         mark(out->present, address);
-    if (result == -ENODEV || result == -EBUSY || result == -ESHUTDOWN || result == -EINTR ||
-        *timeouts == STUCK)
+    if (gone || result == -EBUSY || result == -ESHUTDOWN || result == -EINTR || *timeouts == STUCK)
         return (int)result;
     return 0;
 }
@@ -72,7 +74,7 @@ static int probe_address(struct hal_device *dev, int fd, int address, int *timeo
         mark(out->skipped, address);
         return 0;
     }
-    return judge(smbus_exchange(dev, fd, &probe, "scan", address), address, timeouts, out);
+    return judge(dev, smbus_exchange(dev, fd, &probe, "scan", address), address, timeouts, out);
 }
 
 int i2c_scan(struct hal_device *dev, struct hal_i2c_scan *out, hal_deadline until)
