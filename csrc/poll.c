@@ -76,16 +76,22 @@ static int poll_descriptors(struct hal_device *dev, int events, int wake_fd, hal
     return fds[0].revents | fds[1].revents;
 }
 
+/* Can the descriptors tell? Otherwise the driver is asked. */
+static bool by_descriptors(const struct hal_device *dev, int events)
+{
+    return !(events & POLLIN && dev->fd_in < 0) && !(events & POLLOUT && dev->fd_out < 0);
+}
+
 /* What is true now, without waiting; 0 for nothing. */
 static int ready_now(struct hal_device *dev, int events)
 {
     int ready = (events & POLLIN) && buffer_pending(dev) ? POLLIN : 0;
     int more;
 
-    if (dev->ops.poll)
-        more = dev->ops.poll(dev, events);
-    else
+    if (by_descriptors(dev, events))
         more = poll_descriptors(dev, events, -1, HAL_NOWAIT);
+    else
+        more = dev->ops.poll(dev, events);
     if (more == -ETIMEDOUT)
         more = 0;
     return more < 0 && !ready ? more : (more > 0 ? ready | more : ready);
@@ -102,7 +108,8 @@ static int sleep_until_ready(struct hal_device *dev, int events, uint32_t cancel
         ready = ready_now(dev, events);
         if (ready)
             return ready;
-        ready = poll_descriptors(dev, dev->ops.poll ? 0 : events, self->wake_fd, until);
+        ready =
+            poll_descriptors(dev, by_descriptors(dev, events) ? events : 0, self->wake_fd, until);
         if (ready)
             return ready;
     }
@@ -116,8 +123,7 @@ static int poll_device(struct hal_device *dev, int events, hal_deadline until)
 
     if (!events || events & ~(POLLIN | POLLOUT))
         return hal_fail(-EINVAL, "poll", dev->uri, "events are POLLIN, POLLOUT or both");
-    if (!dev->ops.poll &&
-        ((events & POLLIN && dev->fd_in < 0) || (events & POLLOUT && dev->fd_out < 0)))
+    if (!dev->ops.poll && !by_descriptors(dev, events))
         return hal_fail(-EOPNOTSUPP, "poll", dev->uri,
                         "driver \"%s\" offers neither a descriptor nor readiness",
                         dev->driver->name);
