@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AArch64. Sources: Arm Architecture Reference Manual, DDI 0487: "Cache support" in "The AArch64
- * System Level Memory Model", CTR_EL0, DSB; the kernel's Documentation/arch/arm64/elf_hwcaps.rst. */
+ * System Level Memory Model", CTR_EL0, DSB; the kernel's Documentation/arch/arm64/elf_hwcaps.rst.
+ */
 #if defined(__aarch64__)
 #include <string.h>
 #include <sys/auxv.h>

@@ -55,6 +55,12 @@ static int compare(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static int64_t median(int64_t times[ROUNDS])
+{
+    qsort(times, ROUNDS, sizeof(times[0]), compare);
+    return times[ROUNDS / 2];
+}
+
 /* Median time of the whole block, treated `len` bytes at a time, and of reading it again. */
 static double time_pieces(const struct bench *b, int op, size_t len)
 {
@@ -68,8 +74,7 @@ static double time_pieces(const struct bench *b, int op, size_t len)
         read_back(b);
         times[round] = hal_now() - times[round];
     }
-    qsort(times, ROUNDS, sizeof(times[0]), compare);
-    return (double)times[ROUNDS / 2];
+    return (double)median(times);
 }
 
 static double time_fence(void (*fence)(void))
@@ -83,13 +88,13 @@ static double time_fence(void (*fence)(void))
             fence();
         times[round] = hal_now() - times[round];
     }
-    qsort(times, ROUNDS, sizeof(times[0]), compare);
-    return (double)times[ROUNDS / 2] / COUNT;
+    return (double)median(times) / COUNT;
 }
 
 static void measure(const struct bench *b, struct hal_cache_cost *cost)
 {
-    double pieces = (double)(BLOCK_BYTES / b->line);
+    size_t count = BLOCK_BYTES / b->line;
+    double pieces = (double)count;
 
     for (int op = 0; op < HAL_CACHE_FENCE_STORE; op++) {
         if (run(b, op, 0, b->line) == -EOPNOTSUPP)

@@ -91,7 +91,6 @@ static int find_mappings(const struct query *q, uintptr_t start, uintptr_t end,
 
     if (!maps)
         return hal_fail(-errno, "query", "/proc/self/maps", NULL);
-    other->end = first->end = 0;
     while (next < end && getline(&line, &room, maps) > 0) {
         if (!parse_mapping(line, &m) || m.end <= next)
             continue;
@@ -375,7 +374,7 @@ COLD int cache_query(const char *root, uintptr_t start, uintptr_t end,
 {
     struct hal_mapping_facts second;
     struct query q = {root, out};
-    struct mapping first, other;
+    struct mapping first = {.end = 0}, other = {.end = 0};
     int err = find_mappings(&q, start, end, &first, &other);
 
     if (err)
@@ -399,13 +398,15 @@ COLD int hal_cache_query(const void *ptr, size_t len, struct hal_mapping_facts *
 {
     struct hal_mapping_facts facts;
     uintptr_t start = (uintptr_t)ptr;
-    int err = 0;
+    int err;
 
     len += !len;
-    if (!out || !size)
+    if (!out || !size) {
         err = hal_fail(out ? -EINVAL : -EFAULT, "query", "memory",
                        "the structure has no room, or is NULL");
-    else if (!ptr || len > UINTPTR_MAX - start)
+        return error_settle(err, "query", "memory");
+    }
+    if (!ptr || len > UINTPTR_MAX - start)
         err =
             hal_fail_plain(-EFAULT, "query", "memory", "%zu bytes from %p are no range", len, ptr);
     else
