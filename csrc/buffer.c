@@ -93,8 +93,11 @@ static int reserve(struct hal_device *dev, size_t more)
 /* Put bytes that were read, but not handed out, before all that is held. */
 static int put_back(struct hal_device *dev, const uint8_t *bytes, size_t len)
 {
-    int err = reserve(dev, len);
+    int err;
 
+    if (!len)
+        return 0;
+    err = reserve(dev, len);
     if (err)
         return err;
     memmove(dev->buffer + len, first(dev), held(dev));
@@ -208,7 +211,7 @@ ssize_t hal_read_until(hal_handle handle, void *buf, size_t size, const void *de
         return err;
     if (!buf || !delimiter)
         return device_leave(dev, HAL_LANE_READ, "read line", -EFAULT);
-    if (!length || length > HAL_DELIMITER_MAX || !size || size > HAL_LENGTH_MAX)
+    if (!length || length > HAL_DELIMITER_MAX || !size)
         return device_leave(dev, HAL_LANE_READ, "read line",
                             hal_fail(-EINVAL, "read line", dev->uri,
                                      "a delimiter has 1 .. %d bytes, a line at least 1",

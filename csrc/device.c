@@ -20,6 +20,11 @@ ssize_t device_leave(struct hal_device *dev, enum hal_lane which, const char *op
     return result;
 }
 
+static size_t size_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 /* ---- read and write ------------------------------------------------------------------------- */
 
 static int say_hung_up(struct hal_device *dev, const char *operation)
@@ -27,17 +32,19 @@ static int say_hung_up(struct hal_device *dev, const char *operation)
     return hal_fail(-ENODEV, operation, dev->uri, "the descriptor reports a hang-up or an error");
 }
 
-/* Did the descriptor wake us with nothing but trouble? Then the driver's next -EAGAIN is final,
- * since waiting again would return at once for ever. */
-static bool only_trouble(int events, int wanted)
+/* A descriptor that has hung up, or has an error, wakes us at once for ever. A driver that finds
+ * nothing there so often in a row will not find anything any more. */
+#define TROUBLE_MAX 16
+
+static unsigned count_trouble(unsigned trouble, int events)
 {
-    return (events & (POLLERR | POLLHUP | POLLNVAL)) && !(events & wanted);
+    return events & (POLLERR | POLLHUP | POLLNVAL) ? trouble + 1 : 0;
 }
 
 ssize_t device_read(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
 {
     struct lane *lane = &dev->lanes[HAL_LANE_READ];
-    bool trouble = false;
+    unsigned trouble = 0;
 
     for (;;) {
         lane->wakes_seen = atomic_load_explicit(&lane->wakes, memory_order_acquire);
@@ -47,12 +54,12 @@ ssize_t device_read(struct hal_device *dev, void *buf, size_t len, hal_deadline 
                                   "the driver says %zd bytes, %zu were asked for", n, len);
         if (LIKELY(n != -EAGAIN))
             return n;
-        if (trouble)
+        if (trouble == TROUBLE_MAX)
             return say_hung_up(dev, "read");
         n = lane_wait(lane, dev->fd_in, POLLIN, until);
         if (n < 0)
             return n;
-        trouble = only_trouble((int)n, POLLIN);
+        trouble = count_trouble(trouble, (int)n);
     }
 }
 
@@ -60,7 +67,7 @@ ssize_t device_read(struct hal_device *dev, void *buf, size_t len, hal_deadline 
 static ssize_t write_some(struct hal_device *dev, const void *buf, size_t len, hal_deadline until)
 {
     struct lane *lane = &dev->lanes[HAL_LANE_WRITE];
-    bool trouble = false;
+    unsigned trouble = 0;
 
     for (;;) {
         lane->wakes_seen = atomic_load_explicit(&lane->wakes, memory_order_acquire);
@@ -70,12 +77,12 @@ static ssize_t write_some(struct hal_device *dev, const void *buf, size_t len, h
                                   "the driver says it took %zd of %zu bytes", n, len);
         if (LIKELY(n != -EAGAIN))
             return n;
-        if (trouble)
+        if (trouble == TROUBLE_MAX)
             return say_hung_up(dev, "write");
         n = lane_wait(lane, dev->fd_out, POLLOUT, until);
         if (n < 0)
             return n;
-        trouble = only_trouble((int)n, POLLOUT);
+        trouble = count_trouble(trouble, (int)n);
     }
 }
 
@@ -99,8 +106,7 @@ static ssize_t read_some(struct hal_device *dev, void *buf, size_t len, hal_dead
         return 0;
     if (UNLIKELY(!buf))
         return -EFAULT;
-    if (UNLIKELY(len > HAL_LENGTH_MAX))
-        len = HAL_LENGTH_MAX;
+    len = size_min(len, HAL_LENGTH_MAX);
     if (UNLIKELY(atomic_load_explicit(&dev->buffered, memory_order_relaxed))) {
         size_t n = buffer_take(dev, buf, len);
         if (n)
@@ -109,11 +115,24 @@ static ssize_t read_some(struct hal_device *dev, void *buf, size_t len, hal_dead
     return device_read(dev, buf, len, until);
 }
 
+static int check_handle(hal_handle handle, const char *operation)
+{
+    struct hal_device *dev;
+    int err = device_guest(handle, operation, &dev);
+
+    if (!err)
+        device_unguest(dev);
+    return err;
+}
+
 static ssize_t read_slow(hal_handle handle, void *buf, size_t len, hal_deadline until)
 {
     struct hal_device *dev;
-    int err = device_enter(handle, HAL_LANE_READ, "read", until, &dev);
+    int err;
 
+    if (!len)
+        return check_handle(handle, "read");
+    err = device_enter(handle, HAL_LANE_READ, "read", until, &dev);
     if (err)
         return err;
     return device_leave(dev, HAL_LANE_READ, "read", read_some(dev, buf, len, until));
@@ -129,7 +148,7 @@ ssize_t hal_read(hal_handle handle, void *buf, size_t len, hal_deadline until)
         return read_slow(handle, buf, len, until);
     if (LIKELY(dev->plain_in >= 0 && !atomic_load_explicit(&dev->buffered, memory_order_relaxed))) {
         n = read(dev->plain_in, buf, len);
-        if (n < 0 && until <= HAL_NOWAIT && errno == EAGAIN)
+        if (n < 0 && until <= HAL_NOWAIT && errno == EAGAIN && buf)
             n = -EAGAIN; /* no reason to ask the driver, who would read once more */
         if (LIKELY(n > 0 || n == -EAGAIN)) {
             lane_leave(&dev->lanes[HAL_LANE_READ]);
@@ -145,14 +164,17 @@ static ssize_t write_checked(struct hal_device *dev, const void *buf, size_t len
 {
     if (len && !buf)
         return -EFAULT;
-    return device_write(dev, buf, len < HAL_LENGTH_MAX ? len : HAL_LENGTH_MAX, until);
+    return device_write(dev, buf, size_min(len, HAL_LENGTH_MAX), until);
 }
 
 static ssize_t write_slow(hal_handle handle, const void *buf, size_t len, hal_deadline until)
 {
     struct hal_device *dev;
-    int err = device_enter(handle, HAL_LANE_WRITE, "write", until, &dev);
+    int err;
 
+    if (!len)
+        return check_handle(handle, "write");
+    err = device_enter(handle, HAL_LANE_WRITE, "write", until, &dev);
     if (err)
         return err;
     return device_leave(dev, HAL_LANE_WRITE, "write", write_checked(dev, buf, len, until));
@@ -174,7 +196,7 @@ ssize_t hal_write(hal_handle handle, const void *buf, size_t len, hal_deadline u
 
     if (UNLIKELY(!dev))
         return write_slow(handle, buf, len, until);
-    if (LIKELY(dev->plain_out >= 0 && len)) {
+    if (LIKELY(dev->plain_out >= 0 && len - 1 < HAL_LENGTH_MAX)) {
         n = write(dev->plain_out, buf, len);
         if (LIKELY(n == (ssize_t)len)) {
             lane_leave(&dev->lanes[HAL_LANE_WRITE]);
@@ -188,7 +210,7 @@ ssize_t hal_write(hal_handle handle, const void *buf, size_t len, hal_deadline u
 
 /* ---- vectored forms ------------------------------------------------------------------------- */
 
-/* The bytes of all buffers, or why they are refused. */
+/* The bytes of all buffers, as far as one call goes, or why they are refused. */
 static ssize_t total_length(const struct iovec *iov, size_t count)
 {
     size_t total = 0;
@@ -200,9 +222,7 @@ static ssize_t total_length(const struct iovec *iov, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (iov[i].iov_len && !iov[i].iov_base)
             return -EFAULT;
-        if (iov[i].iov_len > HAL_LENGTH_MAX - total)
-            return -EINVAL;
-        total += iov[i].iov_len;
+        total += size_min(iov[i].iov_len, HAL_LENGTH_MAX - total);
     }
     return (ssize_t)total;
 }
@@ -214,14 +234,15 @@ static ssize_t read_vector(struct hal_device *dev, const struct iovec *iov, size
 
     if (total <= 0)
         return total;
-    for (size_t i = 0; i < count; i++) {
-        if (!iov[i].iov_len)
+    for (size_t i = 0; i < count && got < total; i++) {
+        size_t len = size_min(iov[i].iov_len, (size_t)(total - got));
+        if (!len)
             continue;
-        ssize_t n = read_some(dev, iov[i].iov_base, iov[i].iov_len, got ? HAL_NOWAIT : until);
+        ssize_t n = read_some(dev, iov[i].iov_base, len, got ? HAL_NOWAIT : until);
         if (n < 0)
             return got ? got : n;
         got += n;
-        if ((size_t)n < iov[i].iov_len)
+        if ((size_t)n < len)
             break;
     }
     return got;
@@ -241,12 +262,13 @@ static ssize_t write_vector(struct hal_device *dev, const struct iovec *iov, siz
                 memcpy(joined + done, iov[i].iov_base, iov[i].iov_len);
         return device_write(dev, joined, (size_t)total, until);
     }
-    for (size_t i = 0; i < count; i++) {
-        ssize_t n = device_write(dev, iov[i].iov_base, iov[i].iov_len, until);
+    for (size_t i = 0; i < count && done < total; i++) {
+        size_t len = size_min(iov[i].iov_len, (size_t)(total - done));
+        ssize_t n = device_write(dev, iov[i].iov_base, len, until);
         if (n < 0)
             return done ? done : n;
         done += n;
-        if ((size_t)n < iov[i].iov_len)
+        if ((size_t)n < len)
             break;
     }
     return done;
@@ -278,6 +300,7 @@ static ssize_t transfer(struct hal_device *dev, const struct hal_segment *segmen
                         hal_deadline until)
 {
     size_t total = 0;
+    ssize_t n;
 
     if (!dev->ops.transfer)
         return hal_fail(-EOPNOTSUPP, "transfer", dev->uri, "driver \"%s\" has no transfers",
@@ -292,7 +315,11 @@ static ssize_t transfer(struct hal_device *dev, const struct hal_segment *segmen
             return hal_fail(-EMSGSIZE, "transfer", dev->uri, "segment %zu: too long in all", i);
         total += segments[i].len;
     }
-    return dev->ops.transfer(dev, segments, count, until);
+    n = dev->ops.transfer(dev, segments, count, until);
+    if (n > (ssize_t)total)
+        return hal_fail_plain(-EPROTO, "transfer", dev->uri,
+                              "the driver says %zd bytes, there are %zu", n, total);
+    return n;
 }
 
 ssize_t hal_transfer(hal_handle handle, const struct hal_segment *segments, size_t count,
