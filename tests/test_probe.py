@@ -21,7 +21,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import hal
-from hal.probe import exercise
+from hal.probe import exercise, output
 from hal.probe.exercise import Exercise
 
 from .machine import UNPRIVILEGED, Machine, workbench
@@ -30,7 +30,19 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = ("list", "show", "test", "drivers", "explain")
 
 SCHEMA = json.loads((ROOT / "docs/hal-probe.schema.json").read_text())
-VALIDATOR = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def strict(schema: Any) -> Any:
+    """The schema without room to grow, so that a member that is not described fails a test."""
+    defs = {
+        name: rule | ({"additionalProperties": False} if "properties" in rule else {})
+        for name, rule in schema["$defs"].items()
+        if name not in ("attribute", "reading")
+    }
+    return schema | {"$defs": schema["$defs"] | defs}
+
+
+VALIDATOR = Draft202012Validator(strict(SCHEMA), format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 Run = subprocess.CompletedProcess[str]
 
@@ -680,3 +692,18 @@ def test_the_schema_knows_every_class_and_state() -> None:
     record = SCHEMA["$defs"]["record"]["properties"]
     assert tuple(record["device_class"]["enum"]) == CLASSES
     assert set(record["state"]["enum"]) == set(STATES)
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "132"])
+def test_tables_lose_no_letter(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    output._console.cache_clear()
+    rows = [("name" * 5, "state" * 4, "x" * 40, "What it is, in some words " * 4), ("heading",)]
+    output.table(("A", "B", "C", "D"), rows)
+    output._console.cache_clear()
+    text = capsys.readouterr().out
+    assert all(len(line) <= int(columns) for line in text.splitlines())
+    expected = "ABCD" + "".join(cell for row in rows for cell in row)
+    assert sorted(text.replace("\n", "").replace(" ", "")) == sorted(expected.replace(" ", ""))

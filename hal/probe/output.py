@@ -57,17 +57,25 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.text import Text
 
     lines = [list(row) for row in rows]
-    width = max([len(header), *map(len, lines)], default=0)
+    columns = max([len(header), *map(len, lines)], default=0)
     grid = Table(box=None, show_header=bool(header), padding=(0, 2, 0, 0), pad_edge=False)
-    for index in range(width):
+    for index, width in enumerate(_widths([list(header), *lines], columns)):
         title = header[index] if header else ""
-        longest = max([len(title), *(len(line[index]) for line in lines if len(line) > index > 0)])
-        fixed = None if index == width - 1 else min(longest, 26)
-        grid.add_column(title, overflow="fold", min_width=fixed, header_style="dim")
+        grid.add_column(title, overflow="fold", width=width, header_style="dim")
     for line in lines:
-        style = "bold" if len(line) == 1 and width > 1 else ""
+        style = "bold" if len(line) == 1 and columns > 1 else ""
         grid.add_row(*(Text(cell, _STYLES.get(cell, style)) for cell in line))
     _print(grid)
+
+
+def _widths(lines: Sequence[Sequence[str]], columns: int) -> list[int | None]:
+    """As wide as the longest cell, the widest narrowed until 20 are left for the last column."""
+    cells = [[line[i] for line in lines if len(line) > max(i, 1)] for i in range(columns - 1)]
+    widths = [max(map(len, column), default=1) for column in cells]
+    room = max(_console().width - 20 - 2 * len(widths), 4 * len(widths))
+    while sum(widths) > room:
+        widths[widths.index(max(widths))] -= 1
+    return [*widths, None]
 
 
 def _print(thing: RenderableType, *, soft_wrap: bool = False) -> None:
