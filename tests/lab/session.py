@@ -132,7 +132,7 @@ class LabSession:
         mode = self._config.getoption("importmode", "prepend")
         plugins = ["cacheprovider", "junitxml", "pastebin", "doctest", "stepwise", "unittest"]
         return [
-            *(sys.executable, "-m", "pytest", "-c", str(FOLDER / "pytest.ini")),
+            *(sys.executable, "-m", "pytest", "-c", str(FOLDER / "guest.ini")),
             *(f"--rootdir={self._config.rootpath}", f"--import-mode={mode}"),
             *(word for name in plugins for word in ("-p", f"no:{name}")),
             *files,

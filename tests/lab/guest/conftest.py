@@ -28,6 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"lab_timeout(seconds): a limit other than {LIMIT:.0f}")
 
 
+def pytest_runtest_setup() -> None:
+    """Never touch this machine's own devices, whatever way the test was started."""
+    if os.environ.get("HAL_LAB") != "1":
+        pytest.fail("this test runs in a lab guest only (see tests/lab/README.md)", pytrace=False)
+
+
 if _exchange:
     _reports = (Path(_exchange) / "reports.jsonl").open("a")
     _selected = set(json.loads((Path(_exchange) / "selected.json").read_text()))
