@@ -97,7 +97,7 @@ __all__ = [
 __version__ = version()
 
 
-def open(uri: str, *, timeout: float | None = None, **options: Value) -> Device:  # noqa: A001
+def open(uri: str, *, timeout: float | None = None, **options: Value) -> Device:
     """Open a device.
 
     Args:
@@ -117,10 +117,12 @@ def open(uri: str, *, timeout: float | None = None, **options: Value) -> Device:
     return Device.open(uri, timeout=timeout, **options)
 
 
-def __getattr__(name: str) -> object:
-    """Load what is for drivers written in Python, and cffi with it, when it is asked for."""
-    if name in {"Driver", "DriverDevice", "register_driver", "unregister_driver"}:
-        from . import driver
+if not TYPE_CHECKING:  # which would take any name to be here
 
-        return getattr(driver, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Load what is for drivers written in Python, and cffi with it, when it is asked for."""
+        if name in {"Driver", "DriverDevice", "register_driver", "unregister_driver"}:
+            from . import driver
+
+            return getattr(driver, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

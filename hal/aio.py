@@ -14,7 +14,7 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from .errors import Cancelled, InvalidArgument, Timeout, Unsupported, WouldBlock
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from ._core import AnyBuffer
     from .device import Device
 
 T = TypeVar("T")
@@ -194,10 +195,10 @@ class Waits:
                     call.loop.call_soon_threadsafe(call.wake)
 
     async def write(
-        self, device: Device, buffer: Buffer, timeout: float | EllipsisType | None
+        self, device: Device, buffer: AnyBuffer, timeout: float | EllipsisType | None
     ) -> int:
         """Write all of ``buffer``, in one turn."""
-        with memoryview(buffer) as view, view.cast("B") as data:
+        with memoryview(cast("Buffer", buffer)) as view, view.cast("B") as data:
             done = 0
 
             def attempt() -> int:

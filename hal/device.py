@@ -18,6 +18,7 @@ from .errors import InvalidArgument
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
+    from ._core import AnyBuffer
     from .aio import Waits
 
 __all__ = ["Device", "Seconds", "Segment", "face", "uri_with_options"]
@@ -44,8 +45,8 @@ class Segment(NamedTuple):
         flags: ``CS_CHANGE``, ``NO_START``, ``IGNORE_NAK``, or-ed.
     """
 
-    tx: Buffer | None = None
-    rx: int | Buffer | None = None
+    tx: AnyBuffer | None = None
+    rx: int | AnyBuffer | None = None
     address: int = 0
     speed_hz: int = 0
     delay_us: int = 0
@@ -120,11 +121,11 @@ class Device(_core.Handle):
         """The device's attributes: a mapping from name to value."""
         return Attributes(self)
 
-    def readv(self, buffers: Sequence[Buffer], timeout: Seconds = ...) -> int:
+    def readv(self, buffers: Sequence[AnyBuffer], timeout: Seconds = ...) -> int:
         """read() into several writable buffers, filled in order; how many bytes came."""
         return _core.readv(self, buffers, timeout)
 
-    def writev(self, buffers: Sequence[Buffer], timeout: Seconds = ...) -> int:
+    def writev(self, buffers: Sequence[AnyBuffer], timeout: Seconds = ...) -> int:
         """write() from several buffers, as if they were one."""
         return _core.writev(self, buffers, timeout)
 
@@ -178,7 +179,7 @@ class Device(_core.Handle):
             self, select.POLLIN, timeout, lambda: self.readline(size, 0)
         )
 
-    async def awrite(self, buffer: Buffer, timeout: Seconds = ...) -> int:
+    async def awrite(self, buffer: AnyBuffer, timeout: Seconds = ...) -> int:
         """write() for asyncio: all of the buffer, whose length it returns.
 
         Raises:

@@ -79,7 +79,7 @@ def test_every_number_has_its_class(kind: str, number: int) -> None:
 
 def test_there_is_a_class_for_every_kind_of_the_library() -> None:
     names = {
-        ffi.string(lib.hal_error_kind_name(kind)).decode()
+        os.fsdecode(ffi.string(lib.hal_error_kind_name(kind)))
         for kind in range(lib.HAL_OK + 1, lib.HAL_OTHER + 1)
     }
     assert names == set(BY_KIND) == set(KINDS)
@@ -113,7 +113,7 @@ def test_an_error_of_text_alone_has_the_number_of_its_kind(cls: type[Error]) -> 
     assert lib.hal_error_kind(-error.errno) == next(
         kind
         for kind in range(lib.HAL_OTHER + 1)
-        if ffi.string(lib.hal_error_kind_name(kind)).decode() == cls.kind
+        if ffi.string(lib.hal_error_kind_name(kind)) == cls.kind.encode()
     )
 
 

@@ -16,7 +16,7 @@ import sysconfig
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,10 @@ class Echo(hal.Driver):
 
     summary = "an echo"
     address = "NAME"
-    attributes = (hal.Attribute("held", int), hal.Attribute("limit", int, RW | hal.Access.OPEN))
+    attributes: Sequence[hal.Attribute] = (
+        hal.Attribute("held", int),
+        hal.Attribute("limit", int, RW | hal.Access.OPEN),
+    )
     limit = 1 << 20
 
     def init(self, device: hal.DriverDevice) -> None:
@@ -75,7 +78,7 @@ class Echo(hal.Driver):
 @pytest.fixture
 def register() -> Iterator[Callable[[type[Any]], str]]:
     """Register a class under a name of its own, until the end of the test."""
-    names = []
+    names: list[str] = []
 
     def enlist(cls: type[Any]) -> str:
         name = f"py{len(names)}.{cls.__name__.lower()}"
@@ -176,10 +179,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], tu
 
     def exchange(uri: str, sent: str) -> tuple[int, str, str]:
         received, message = helper.new("char[256]"), helper.new("char[1024]")
-        result = caller.foreign_exchange(
-            uri.encode(), sent.encode(), received, 256, message, 1024
-        )
-        return result, helper.string(received).decode(), helper.string(message).decode()
+        result = caller.foreign_exchange(uri.encode(), sent.encode(), received, 256, message, 1024)
+        return result, os.fsdecode(helper.string(received)), os.fsdecode(helper.string(message))
 
     return exchange
 
@@ -270,21 +271,24 @@ def test_an_exception_is_the_callers_error(
         def fail(self, *_: Any) -> Any:
             raise raised
 
-        read = write = transfer = control = poll = fail
         value = property(fail, fail)
+
+    for method in ("read", "write", "transfer", "control", "poll"):
+        setattr(Raising, method, Raising.fail)
 
     name = register(Raising)
     with hal.open(f"{name}:") as device:
-        for operation, call in {
+        calls: dict[str, Callable[[], object]] = {
             "open": lambda: hal.open(f"{name}:init"),
-            "read": lambda: device.read(),
+            "read": device.read,
             "write": lambda: device.write(b"x"),
             "transfer": lambda: device.transfer([hal.Segment(tx=b"x")]),
             "control": lambda: device.control(1),
-            "poll": lambda: device.poll(),
+            "poll": device.poll,
             "get value": lambda: device.attributes["value"],
             "set value": lambda: device.attributes.__setitem__("value", 1),
-        }.items():
+        }
+        for operation, call in calls.items():
             with pytest.raises(cls, match=text) as caught:
                 call()
             assert type(caught.value) is cls
@@ -339,12 +343,12 @@ def test_a_wrong_answer_of_a_driver_is_an_error(
 def test_what_is_not_there_is_unsupported(register: Register) -> None:
     with hal.open(f"{register(hal.Driver)}:") as device:
         for call in (
-            lambda: device.read(),
+            device.read,
             lambda: device.write(b"x"),
             lambda: device.transfer([hal.Segment(tx=b"x")]),
             lambda: device.control(1),
-            lambda: device.poll(),
-            lambda: device.fileno(),
+            device.poll,
+            device.fileno,
         ):
             with pytest.raises(hal.Unsupported):
                 call()
@@ -543,7 +547,10 @@ def test_transfers_and_requests(register: Register) -> None:
     class Bus(hal.Driver):
         def transfer(self, segments: list[hal.Segment], deadline: float) -> None:
             for segment in segments:
-                seen.append(segment._replace(tx=segment.tx and bytes(segment.tx), rx=None))
+                if segment.tx is not None:
+                    assert isinstance(segment.tx, memoryview)
+                    segment = segment._replace(tx=bytes(segment.tx))  # noqa: PLW2901
+                seen.append(segment._replace(rx=None))
                 if segment.rx is not None:
                     assert isinstance(segment.rx, memoryview)
                     segment.rx[:] = bytes(range(len(segment.rx)))
@@ -593,7 +600,7 @@ def test_transfers_and_requests(register: Register) -> None:
         ([hal.Segment(tx=b"", bits=256)], hal.InvalidArgument, r"segment 0: field 6 .* 0\.\.255"),
         ([hal.Segment(tx=b"", address=-1)], hal.InvalidArgument, "field 2"),
         ([hal.Segment(rx=b"read-only")], BufferError, "writable"),
-        ([hal.Segment(tx="text")], TypeError, "encode"),
+        ([("text", None)], TypeError, "encode"),
         (["text"], TypeError, "segment 0 must be a hal.Segment"),
         ([()], TypeError, "segment 0"),
         (5, TypeError, "not iterable"),
@@ -627,7 +634,7 @@ def test_a_driver_stands_on_another_device(register: Register) -> None:
     with hal.open(f"{register(Upper)}:{register(Echo)}:") as device:
         device.write(b"low")
         assert device.read() == b"LOW"
-        with pytest.raises(hal.Timeout, match="Timeout: read .* timed out"):
+        with pytest.raises(hal.Timeout, match=r"Timeout: read .* timed out"):
             device.read()
 
 
@@ -689,7 +696,13 @@ def test_the_interpreter_may_end_with_devices_open() -> None:
         [sys.executable, "-c", EXIT], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(done.stdout.split("\n")) == ["", "fini bad", "fini kept", "fini raw", "fini thread"]
+    assert sorted(done.stdout.split("\n")) == [
+        "",
+        "fini bad",
+        "fini kept",
+        "fini raw",
+        "fini thread",
+    ]
 
 
 @settings(

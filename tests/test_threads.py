@@ -100,15 +100,20 @@ def test_open_use_and_close_from_many_threads() -> None:
         task.result(60)
 
 
+def talk(device: hal.Device) -> None:
+    """Use a device until it fails."""
+    while True:
+        device.write(b"x\n")
+        device.readline()
+
+
 def test_closing_under_many_users() -> None:
     for _ in range(30):
         device = hal.open("loopback:")
 
         def use(device: hal.Device = device) -> None:
             with pytest.raises((hal.Cancelled, hal.Closed)):
-                while True:
-                    device.write(b"x\n")
-                    device.readline()
+                talk(device)
 
         tasks = [Task(use) for _ in range(3)]
         time.sleep(0.002)

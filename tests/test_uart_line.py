@@ -23,12 +23,17 @@ def settings(line: Line) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("baud", "speed"),
-    [(50, termios.B50), (9600, termios.B9600), (115200, termios.B115200), (4000000, termios.B4000000)],
+    [
+        (50, termios.B50),
+        (9600, termios.B9600),
+        (115200, termios.B115200),
+        (4000000, termios.B4000000),
+    ],
 )
 def test_baud(line: Line, baud: int, speed: int) -> None:
     line.device.baud = baud
     assert line.device.baud == baud
-    assert settings(line)[ISPEED:OSPEED + 1] == [speed, speed]
+    assert settings(line)[ISPEED : OSPEED + 1] == [speed, speed]
 
 
 @pytest.mark.parametrize("baud", [31250, 250000, 123457])
@@ -110,16 +115,14 @@ def test_drain_and_break(line: Line) -> None:
 
 def test_an_input_line_cannot_be_set(line: Line) -> None:
     with pytest.raises(AttributeError):
-        line.device.cts = True  # type: ignore[misc]
+        line.device.cts = True
     with pytest.raises(hal.PermissionDenied):
         line.device.attributes["cts"] = True
 
 
 def test_every_property_is_an_attribute(line: Line) -> None:
     properties = {
-        value.attribute
-        for value in vars(hal.Uart).values()
-        if hasattr(value, "attribute")
+        value.attribute for value in vars(hal.Uart).values() if hasattr(value, "attribute")
     }
     assert properties <= set(line.device.attributes)
 
