@@ -282,3 +282,37 @@ int hal_open_node(const char *path, int flags)
         return hal_fail(err, "open", path, NULL);
     }
 }
+
+long hal_node_read_text(const char *path, char *out, size_t size)
+{
+    int fd = path && out && size ? hal_open_node(path, O_RDONLY) : -EFAULT;
+    ssize_t n;
+
+    if (fd < 0)
+        return fd;
+    n = read(fd, out, size);
+    if (n < 0)
+        n = hal_fail(-errno, "read", path, NULL);
+    else if ((size_t)n == size)
+        n = hal_fail(-ENAMETOOLONG, "read", path, "more than %zu bytes", size - 1);
+    close(fd);
+    if (n < 0)
+        return n;
+    if (n && out[n - 1] == '\n')
+        n--;
+    out[n] = '\0';
+    return n;
+}
+
+int hal_node_write_text(const char *path, const char *text)
+{
+    int fd = path && text ? hal_open_node(path, O_WRONLY) : -EFAULT;
+    int err = 0;
+
+    if (fd < 0)
+        return fd;
+    if (write(fd, text, strlen(text)) < 0)
+        err = hal_fail(-errno, "write", path, "the kernel refuses \"%s\"", text);
+    close(fd);
+    return err;
+}

@@ -296,6 +296,16 @@ HAL_API int hal_open_node(const char *path, int flags);
  */
 HAL_API long hal_node_holders(const char *path, char *out, size_t size);
 
+/**
+ * @brief Read a small file of sysfs or procfs as text, without the newline at its end.
+ * @return Length without the NUL; a negative errno with a message as hal_open_node() words it;
+ *         -ENAMETOOLONG when it does not fit; -ENODEV when the device behind it is gone.
+ */
+HAL_API long hal_node_read_text(const char *path, char *out, size_t size);
+
+/** @brief Write text to such a file, at once. 0, or a negative errno with a message. */
+HAL_API int hal_node_write_text(const char *path, const char *text);
+
 HAL_END_DECLS
 
 #endif
