@@ -7,7 +7,6 @@ An inner pytest runs a small project whose tests run in a guest like those of te
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -113,7 +112,21 @@ def test_outcomes_come_back(tmp_path: Path) -> None:
 def test_without_a_lab_the_reason_is_told(tmp_path: Path, ci: str, kind: str) -> None:
     empty = tmp_path / "bin"
     empty.mkdir()
-    (empty / "uname").symlink_to(shutil.which("uname") or "/bin/uname")
     outcomes, text = inner(tmp_path, {"PATH": str(empty), "CI": ci}, "-rs")
     assert {result for result, _ in outcomes.values()} == {kind}, text
     assert "not installed: qemu-system-x86_64" in text
+
+
+def test_guest_tests_named_alone_do_not_run_here(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", "-k", "led"]
+    variables = {k: v for k, v in os.environ.items() if k != "CI"} | {"PATH": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "tests/lab/guest/test_lab.py"],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "no lab: not installed" in done.stdout, done.stdout
+    assert "1 skipped" in done.stdout

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The kernel's dma-buf heaps with their system heap as one module: upstream both are built in only.
  * There is no exit: like upstream, a heap stays.
@@ -16,9 +16,9 @@
 int init_module(void);
 int init_module(void)
 {
-	int err = dma_heap_init();
+    int err = dma_heap_init();
 
-	return err ? err : system_heap_create();
+    return err ? err : system_heap_create();
 }
 
 MODULE_LICENSE("GPL");

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The kernel's interrupt simulator as a module: upstream it can only be built in, and one of the
  * functions it calls is not exported to modules.

@@ -25,20 +25,20 @@ static DEFINE_SPINLOCK(lab_fault_lock);
 /* Sleeps for delay_us and gives the error this transfer is to fail with, or 0. */
 static int lab_fault(void)
 {
-	int err = 0;
+    int err = 0;
 
-	if (delay_us)
-		fsleep(delay_us);
-	spin_lock(&lab_fault_lock);
-	if (fail_next && fail_skip > 0) {
-		fail_skip--;
-	} else if (fail_next) {
-		if (fail_next > 0)
-			fail_next--;
-		err = -fail_with;
-	}
-	spin_unlock(&lab_fault_lock);
-	return err;
+    if (delay_us)
+        fsleep(delay_us);
+    spin_lock(&lab_fault_lock);
+    if (fail_next && fail_skip > 0) {
+        fail_skip--;
+    } else if (fail_next) {
+        if (fail_next > 0)
+            fail_next--;
+        err = -fail_with;
+    }
+    spin_unlock(&lab_fault_lock);
+    return err;
 }
 
 #endif
