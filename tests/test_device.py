@@ -472,7 +472,7 @@ def test_repr_says_what_and_where(line: Line) -> None:
 def test_a_forgotten_device_is_closed_with_a_warning() -> None:
     devices = [hal.open("loopback:")]
     fd = devices[0].fileno()
-    with pytest.warns(ResourceWarning, match="unclosed device loopback:"):
+    with pytest.warns(ResourceWarning, match='unclosed device "loopback:"'):
         devices.clear()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)

@@ -369,7 +369,7 @@ void finalize(PyObject *object)
     if (!self->uri || self->closed.exchange(true) || hal_pending(number(self)) < 0)
         return;
     PyErr_Fetch(&type, &value, &trace);
-    if (PyErr_ResourceWarning(object, 1, "unclosed device %U: close it, or use 'with'", self->uri))
+    if (PyErr_ResourceWarning(object, 1, "unclosed device \"%U\": close it, or use 'with'", self->uri))
         PyErr_WriteUnraisable(object);
     Py_BEGIN_ALLOW_THREADS;
     hal_close(number(self));
