@@ -103,7 +103,8 @@ static int sleep_until_ready(struct hal_device *dev, int events, uint32_t cancel
     int ready;
 
     for (;;) {
-        if (atomic_load(&dev->poll_cancels) != cancels)
+        /* hal_close() may have cancelled before this call counted: then the handle is gone. */
+        if (atomic_load(&dev->poll_cancels) != cancels || !atomic_load(&dev->handle))
             return -ECANCELED;
         ready = ready_now(dev, events);
         if (ready)
