@@ -18,12 +18,13 @@ static inline struct timespec timespec_of(int64_t ns)
     return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 }
 
-/* Sleep while *word is `expected`. 0 or -ETIMEDOUT, -EINTR, -EAGAIN (it is not). */
+/* Sleep while *word is `expected`. 0 or -ETIMEDOUT, -EINTR, -EAGAIN (it is not). HAL_FOREVER is
+ * given as the time that it is: without a time, SA_RESTART handlers would not end the sleep. */
 static inline int futex_wait(_Atomic uint32_t *word, uint32_t expected, hal_deadline until)
 {
     struct timespec at = timespec_of(until);
-    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected,
-                      until == HAL_FOREVER ? NULL : &at, NULL, FUTEX_BITSET_MATCH_ANY);
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, &at, NULL,
+                      FUTEX_BITSET_MATCH_ANY);
 
     return rc ? -errno : 0;
 }
