@@ -11,18 +11,16 @@ from .errors import InvalidArgument
 from .settings import Setting, State
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from ._core import AnyBuffer
 
 __all__ = ["I2c", "I2cAnswer"]
 
 # enum hal_i2c_request and enum hal_i2c_protocol, <hal/i2c.h>
-_SMBUS, _SCAN = 0x4901, 0x4902
+_SCAN = 0x4902
 _QUICK, _BYTE, _BYTE_DATA, _WORD_DATA, _PROCESS_CALL, _BLOCK_DATA = range(6)
 _BLOCK_CALL, _I2C_BLOCK_DATA = 7, 8
 _BLOCK_MAX = 32
 _READ, _WRITE = 1, 0
-# struct hal_i2c_smbus: protocol, read, command, length, data[32]
-_HEAD = 4
 
 
 class I2cAnswer(NamedTuple):
@@ -100,73 +98,60 @@ class I2c(Device, _core.I2cHandle):
 
     def smbus_quick(self, read: bool = False, timeout: Seconds = ...) -> None:
         """Address the target with the read or the write bit, and nothing more."""
-        self._smbus(_QUICK, _READ if read else _WRITE, 0, b"", timeout)
+        self.smbus(_QUICK, _READ if read else _WRITE, 0, b"", timeout)
 
     def smbus_receive_byte(self, timeout: Seconds = ...) -> int:
         """Read one byte without a command."""
-        return self._smbus(_BYTE, _READ, 0, b"", timeout)[0]
+        return self.smbus(_BYTE, _READ, 0, b"", timeout)[0]
 
     def smbus_send_byte(self, value: int, timeout: Seconds = ...) -> None:
         """Write one byte without a command."""
-        self._smbus(_BYTE, _WRITE, 0, _bytes(value, 1), timeout)
+        self.smbus(_BYTE, _WRITE, 0, _bytes(value, 1), timeout)
 
     def smbus_read_byte(self, command: int, timeout: Seconds = ...) -> int:
         """Write a command, read one byte."""
-        return self._smbus(_BYTE_DATA, _READ, command, b"", timeout)[0]
+        return self.smbus(_BYTE_DATA, _READ, command, b"", timeout)[0]
 
     def smbus_write_byte(self, command: int, value: int, timeout: Seconds = ...) -> None:
         """Write a command and one byte."""
-        self._smbus(_BYTE_DATA, _WRITE, command, _bytes(value, 1), timeout)
+        self.smbus(_BYTE_DATA, _WRITE, command, _bytes(value, 1), timeout)
 
     def smbus_read_word(self, command: int, timeout: Seconds = ...) -> int:
         """Write a command, read two bytes, low one first."""
-        return int.from_bytes(self._smbus(_WORD_DATA, _READ, command, b"", timeout), "little")
+        return int.from_bytes(self.smbus(_WORD_DATA, _READ, command, b"", timeout), "little")
 
     def smbus_write_word(self, command: int, value: int, timeout: Seconds = ...) -> None:
         """Write a command and two bytes, low one first."""
-        self._smbus(_WORD_DATA, _WRITE, command, _bytes(value, 2), timeout)
+        self.smbus(_WORD_DATA, _WRITE, command, _bytes(value, 2), timeout)
 
     def smbus_process_call(self, command: int, value: int, timeout: Seconds = ...) -> int:
         """Write a command and two bytes, read two bytes, low ones first."""
-        data = self._smbus(_PROCESS_CALL, _WRITE, command, _bytes(value, 2), timeout)
+        data = self.smbus(_PROCESS_CALL, _WRITE, command, _bytes(value, 2), timeout)
         return int.from_bytes(data, "little")
 
     def smbus_read_block(self, command: int, timeout: Seconds = ...) -> bytes:
         """Write a command, read as many bytes as the target says, 1 to 32."""
-        return self._smbus(_BLOCK_DATA, _READ, command, b"", timeout)
+        return self.smbus(_BLOCK_DATA, _READ, command, b"", timeout)
 
-    def smbus_write_block(self, command: int, data: Buffer, timeout: Seconds = ...) -> None:
+    def smbus_write_block(self, command: int, data: AnyBuffer, timeout: Seconds = ...) -> None:
         """Write a command, a count and 1 to 32 bytes."""
-        self._smbus(_BLOCK_DATA, _WRITE, command, data, timeout)
+        self.smbus(_BLOCK_DATA, _WRITE, command, data, timeout)
 
-    def smbus_block_process_call(self, command: int, data: Buffer, timeout: Seconds = ...) -> bytes:
+    def smbus_block_process_call(
+        self, command: int, data: AnyBuffer, timeout: Seconds = ...
+    ) -> bytes:
         """Write a command and a block, read a block."""
-        return self._smbus(_BLOCK_CALL, _WRITE, command, data, timeout)
+        return self.smbus(_BLOCK_CALL, _WRITE, command, data, timeout)
 
     def smbus_read_i2c_block(self, command: int, n: int, timeout: Seconds = ...) -> bytes:
         """Write a command, read n bytes, 1 to 32, without a count on the wire."""
         if not 1 <= n <= _BLOCK_MAX:
             raise InvalidArgument(f"smbus: a block has 1 to {_BLOCK_MAX} bytes; got {n}")
-        return self._smbus(_I2C_BLOCK_DATA, _READ, command, bytes(n), timeout)
+        return self.smbus(_I2C_BLOCK_DATA, _READ, command, bytes(n), timeout)
 
-    def smbus_write_i2c_block(self, command: int, data: Buffer, timeout: Seconds = ...) -> None:
+    def smbus_write_i2c_block(self, command: int, data: AnyBuffer, timeout: Seconds = ...) -> None:
         """Write a command and 1 to 32 bytes, without a count on the wire."""
-        self._smbus(_I2C_BLOCK_DATA, _WRITE, command, data, timeout)
-
-    def _smbus(
-        self, protocol: int, read: int, command: int, data: Buffer, timeout: Seconds
-    ) -> bytes:
-        """One exchange: the bytes that came."""
-        if not 0 <= command <= 0xFF:
-            raise InvalidArgument(f"smbus: a command is within 0..255; got {command}")
-        block = memoryview(data).cast("B")
-        if len(block) > _BLOCK_MAX:
-            raise InvalidArgument(f"smbus: a block has 1 to {_BLOCK_MAX} bytes; got {len(block)}")
-        exchange = bytearray(_HEAD + _BLOCK_MAX)
-        exchange[:_HEAD] = protocol, read, command, len(block)
-        exchange[_HEAD : _HEAD + len(block)] = block
-        count = self.control(_SMBUS, exchange, timeout)
-        return bytes(exchange[_HEAD : _HEAD + count])
+        self.smbus(_I2C_BLOCK_DATA, _WRITE, command, data, timeout)
 
 
 def _has(bits: bytearray, address: int) -> bool:

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hal._core.I2cHandle: registers in one crossing. The rest of hal.I2c is seldom in a hurry. */
+/* hal._core.I2cHandle: registers, and any SMBus exchange, in one crossing. */
 #include "faces.h"
+
+#include <cstring>
 
 namespace
 {
@@ -8,6 +10,7 @@ namespace
 const char *const register_size_timeout[] = {"register", "register_size", "timeout", nullptr};
 const char *const register_n_size_timeout[] = {"register", "n", "register_size", "timeout",
                                                nullptr};
+const char *const exchange_timeout[] = {"protocol", "read", "command", "data", "timeout", nullptr};
 const char *const register_value_size_timeout[] = {"register", "value", "register_size", "timeout",
                                                    nullptr};
 
@@ -126,6 +129,58 @@ PyObject *write_register(PyObject *object, PyObject *const *args, Py_ssize_t cou
     Py_RETURN_NONE;
 }
 
+/* A byte of an SMBus exchange. */
+bool take_byte(const char *parameter, PyObject *value, uint8_t *out)
+{
+    long number = PyLong_AsLong(value);
+
+    if (number == -1 && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError))
+        return false;
+    if (number < 0 || number > UINT8_MAX) {
+        PyErr_Clear();
+        raise_invalid("smbus: %s is within 0..255", parameter);
+        return false;
+    }
+    *out = (uint8_t)number;
+    return true;
+}
+
+bool take_exchange(PyObject *const *given, hal_i2c_smbus *exchange)
+{
+    Memory data;
+
+    if (!take_byte("the protocol", given[0], &exchange->protocol) ||
+        !take_byte("read", given[1], &exchange->read) ||
+        !take_byte("a command", given[2], &exchange->command) || !data.readable("smbus", given[3]))
+        return false;
+    if (data.size > HAL_SMBUS_BLOCK_MAX) {
+        raise_invalid("smbus: a block has 1 to %d bytes; got %zd", HAL_SMBUS_BLOCK_MAX, data.size);
+        return false;
+    }
+    exchange->length = (uint8_t)data.size;
+    memcpy(exchange->data, data.data, (size_t)data.size);
+    return true;
+}
+
+PyObject *smbus(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    static const Signature signature = {"smbus", exchange_timeout, 4};
+    Handle *self = reinterpret_cast<Handle *>(object);
+    PyObject *given[5] = {};
+    hal_i2c_smbus exchange = {};
+    hal_deadline until;
+    long result;
+
+    if (!bind(signature, args, count, keywords, given) || !deadline(self, given[4], &until) ||
+        !take_exchange(given, &exchange))
+        return nullptr;
+    result = blocking([&] {
+        return hal_control(self->handle.load(), HAL_I2C_SMBUS, &exchange, sizeof(exchange), until);
+    });
+    return result < 0 ? raise(result, signature.name, self)
+                      : PyBytes_FromStringAndSize((const char *)exchange.data, result);
+}
+
 } // namespace
 
 PyMethodDef i2c_methods[] = {
@@ -139,6 +194,14 @@ PyMethodDef i2c_methods[] = {
     FAST_METHOD(read_registers,
                 "read_registers($self, register, n, register_size=1, timeout=...)\n--\n\n"
                 "Read n bytes, beginning at a register, in one transaction."),
+    FAST_METHOD(smbus,
+                "smbus($self, protocol, read, command, data, timeout=...)\n--\n\n"
+                "One SMBus exchange; the methods smbus_... of hal.I2c are easier to read.\n\n"
+                "Args:\n    protocol: enum hal_i2c_protocol.\n"
+                "    read: 1 to read, 0 to write; calls do both.\n"
+                "    command: 0 to 255.\n"
+                "    data: Bytes to write; for reads of I2C blocks as many as are to come.\n\n"
+                "Returns:\n    The bytes that came."),
     FAST_METHOD(write_register,
                 "write_register($self, register, value, register_size=1, timeout=...)\n--\n\n"
                 "Write to a register, in one message.\n\n"

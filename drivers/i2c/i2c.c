@@ -237,6 +237,7 @@ static int make_message(struct hal_device *dev, const struct hal_segment *segmen
                          segment->lanes_rx;
     int err = unusual ? check_unusual(dev, segment, index) : 0;
 
+    *message = (struct i2c_msg){.len = (uint16_t)segment->len};
     if (!err)
         err = find_target(dev, segment, index, message);
     if (err)
@@ -253,7 +254,6 @@ static int make_message(struct hal_device *dev, const struct hal_segment *segmen
         message->flags |= I2C_M_NOSTART;
     if (segment->flags & HAL_SEGMENT_IGNORE_NAK)
         message->flags |= I2C_M_IGNORE_NAK;
-    message->len = (uint16_t)segment->len;
     message->buf = segment->rx ? segment->rx : (uint8_t *)(uintptr_t)segment->tx;
     return 0;
 }
@@ -318,9 +318,9 @@ static ssize_t i2c_transfer(struct hal_device *dev, const struct hal_segment *se
     struct i2c_msg messages[I2C_RDWR_IOCTL_MAX_MSGS];
     int err;
 
-    if (count > I2C_RDWR_IOCTL_MAX_MSGS)
+    if (count < 1 || count > I2C_RDWR_IOCTL_MAX_MSGS)
         return hal_fail_plain(-EMSGSIZE, "transfer", hal_device_uri(dev),
-                              "%zu segments; the kernel takes %d in one transfer", count,
+                              "%zu segments; the kernel takes 1 .. %d in one transfer", count,
                               I2C_RDWR_IOCTL_MAX_MSGS);
     for (size_t i = 0; i < count; i++) {
         err = make_message(dev, &segments[i], i, &messages[i]);

@@ -105,7 +105,7 @@ static int mode_get(struct hal_device *dev, const struct hal_attribute *attr, st
     uint32_t mode = 0;
     int err = load_mode(dev, attr, &mode);
 
-    out->i = mode & SPI_MODE_X_MASK; /* CPHA and CPOL are bits 0 and 1 of the mode's number too */
+    out->i = (int64_t)(mode & SPI_MODE_X_MASK); /* CPOL and CPHA are the mode's number */
     return err;
 }
 
