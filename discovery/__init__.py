@@ -7,10 +7,11 @@
 """
 
 from .inventory import local_devices, local_inventory
-from .record import CLASSES, STATES, Inventory, Problem, Record
+from .record import CLASSES, EXCLUSIVE, STATES, Inventory, Problem, Record
 
 __all__ = [
     "CLASSES",
+    "EXCLUSIVE",
     "STATES",
     "Inventory",
     "Problem",

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from . import access, identity
-from .record import CLASSES, Inventory, Problem, Record
+from .record import CLASSES, EXCLUSIVE, Inventory, Problem, Record
 from .sources import SOURCES, Context, Facts, Source, hardware
 from .sysfs import Node, Sysfs, natural
 
@@ -144,10 +144,24 @@ def _record(seen: _Seen, machine: str, root: str, drivers: Mapping[str, str] | N
     )
 
 
+_BINDING = {"pci", "usb", "spi", "platform", "pnp", "virtio", "amba", "dax", "nd", "cxl"}
+"""Buses whose devices have a driver of their own, or none."""
+
+
 def _kernel_driver(node: Node) -> str:
-    """The driver nearest above; "serial-base" is a layer that is bound to itself."""
-    drivers = (step.driver for step in node.line() if step.subsystem != "serial-base")
-    return next(filter(None, drivers), "")
+    """The driver that serves a device: its own, or that of the nearest one that may have one.
+
+    "serial-base" (Linux 6.5) is a layer in between, bound to itself.
+    """
+    for step in node.line():
+        client = step.subsystem == "i2c" and not step.name.startswith("i2c-")
+        if (
+            step.subsystem in _BINDING
+            or client
+            or (step.driver and step.subsystem != "serial-base")
+        ):
+            return step.driver
+    return ""
 
 
 def _state(facts: Facts, root: str, drivers: Mapping[str, str] | None) -> tuple[str, str]:
@@ -218,7 +232,10 @@ def _with_holders(records: list[Record], root: str, problems: list[Problem]) -> 
 def _asked(record: Record, held_by: list[access.Holder]) -> Record:
     if record.state != "ready":
         return record
-    return replace(record, state="busy" if held_by else "free", detail=", ".join(map(str, held_by)))
+    who = ", ".join(map(str, held_by))
+    if who and record.device_class not in EXCLUSIVE:
+        return replace(record, state="free", detail=f"shared with {who}")
+    return replace(record, state="busy" if who else "free", detail=who)
 
 
 def _unseen(tree: Sysfs, records: list[Record], classes: Collection[str]) -> dict[str, str]:

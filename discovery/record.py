@@ -26,10 +26,13 @@ CLASSES: Final = (
 )
 """Every value of `Record.device_class`, in the order of lists."""
 
+EXCLUSIVE: Final = ("serial", "iio")
+"""Classes whose devices one program has at a time; others are shared, as by the kernel's design."""
+
 STATES: Final = {
-    "free": "you may open it and nobody holds it",
+    "free": "you may open it, and nobody holds it (or it can be shared; `detail` says with whom)",
     "ready": "you may open it; whether somebody holds it was not asked",
-    "busy": "a process has it open",
+    "busy": "a process has it open, and it cannot be shared",
     "kernel": "a kernel driver works with it",
     "denied": "its node is there but your rights do not suffice",
     "no node": "the kernel has the device but gives programs no node to open",

@@ -238,13 +238,19 @@ def _pci_facts(node: Node) -> dict[str, str]:
         "subsystem": _pci_id(node, "subsystem_vendor", "subsystem_device"),
         "class": f"{_hex(node, 'class'):06x}",
         "revision": node.attr("revision"),
-        "link_speed": node.attr("current_link_speed"),
-        "link_width": node.attr("current_link_width"),
-        "max_link_speed": node.attr("max_link_speed"),
-        "max_link_width": node.attr("max_link_width"),
+        **_pcie_link(node, "current_link", "link"),
+        **_pcie_link(node, "max_link", "max_link"),
         "iommu_group": node.link("iommu_group"),
         "numa_node": _known(node.attr("numa_node")),
     }
+
+
+def _pcie_link(node: Node, attribute: str, name: str) -> dict[str, str]:
+    """Speed and width of a PCI Express link; empty for a device that hangs on none."""
+    speed, width = node.attr(f"{attribute}_speed"), node.attr(f"{attribute}_width")
+    if speed in ("", "Unknown") or width in ("0", "255"):
+        return {}
+    return {f"{name}_speed": speed, f"{name}_width": width}
 
 
 def _pci_id(node: Node, vendor: str, device: str) -> str:
@@ -374,7 +380,7 @@ def cxl(node: Node, _: Context) -> Facts | None:
     if re.fullmatch(r"mem\d+", node.name):
         return Facts(
             model="CXL memory device",
-            serial=node.attr("serial"),
+            serial=node.attr("serial") if node.integer("serial") else "",
             node=node.devnode,
             properties={
                 "volatile_size": _size(node.attr("ram/size")),

@@ -186,6 +186,16 @@ def test_a_uart_knows_its_kind_and_place(bench: Machine) -> None:
     assert dict(record.properties) == {"port": "0x3F8", "irq": "4"}
 
 
+def test_a_device_without_a_driver_does_not_borrow_one_from_above(bench: Machine) -> None:
+    bridge = bench.device("/devices/pci0000:00/0000:00:06.0", "bus/pci", driver="pcieport")
+    bench.device(f"{bridge}/0000:02:00.0", "bus/pci", attrs={"current_link_width": "255"})
+    records = look(bench)
+    drivers = {"0000:02:00.0": "", "1-0068": "", "i2c-1": "i2c-bcm2835", "spi0.2": "",
+               "1-2": "usb", "0000:00:14.0": "xhci_hcd"}  # fmt: skip
+    assert {name: records[name].kernel_driver for name in drivers} == drivers
+    assert not {"link_speed", "link_width"} & records["0000:02:00.0"].properties.keys()
+
+
 def test_device_tree_names_the_hardware(bench: Machine) -> None:
     record = look(bench)["ttyAMA0"]
     assert (record.vendor, record.model) == ("arm", "pl011")
@@ -304,19 +314,17 @@ def test_state_counts_the_drivers_that_are_there(bench: Machine) -> None:
 
 
 def test_a_holder_is_named(bench: Machine) -> None:
-    node = bench.root / "dev/ttyS0"
-    with node.open("rb") as held:
-        pid = os.getpid()
-        fds = bench.root / f"proc/{pid}/fd"
-        fds.mkdir(parents=True)
-        (fds / str(held.fileno())).symlink_to(node)
-        bench.write(f"/proc/{pid}/comm", "minicom\n")
-        found = discovery.local_inventory(str(bench.root), holders=True)
-    records = {record.name: record for record in found}
-    assert records["ttyS0"].state == "busy"
-    assert records["ttyS0"].detail == f"pid {pid} (minicom)"
-    assert records["i2c-1"].state == "free"
-    assert records["1-0050"].state == "kernel"
+    for pid, name, node in ((7, "minicom", "ttyS0"), (8, "gpiomon", "gpiochip0")):
+        link = bench.root / f"proc/{pid}/fd/3"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(bench.root / "dev" / node)
+        bench.write(f"/proc/{pid}/comm", f"{name}\n")
+    found = discovery.local_inventory(str(bench.root), holders=True)
+    states = {record.name: (record.state, record.detail) for record in found}
+    assert states["ttyS0"] == ("busy", "pid 7 (minicom)")
+    assert states["gpiochip0"] == ("free", "shared with pid 8 (gpiomon)")
+    assert states["i2c-1"] == ("free", "")
+    assert states["1-0050"][0] == "kernel"
 
 
 def test_holders_of_real_files_are_found_and_forgotten(tmp_path: Path) -> None:

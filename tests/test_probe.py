@@ -636,9 +636,11 @@ def test_a_missing_adapter_names_usb_devices_without_a_driver(machine: Machine) 
     machine.device(
         "/devices/platform/usb/usb2/2-1",
         "bus/usb",
+        driver="usb",
         uevent={"DEVTYPE": "usb_device"},
         attrs={"idVendor": "1a86", "idProduct": "7523", "product": "USB Serial"},
     )
+    machine.device("/devices/platform/usb/usb2/2-1/2-1:1.0", "bus/usb")
     code, data = probe_json("explain", "/dev/ttyUSB5", "--root", str(machine.root))
     assert (code, data["failed"]) == (3, "name")
     assert any("1a86:7523" in line for line in stages(data)["name"]["next"])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from hal.discovery import Inventory, Record, access, local_inventory
+from hal.discovery import EXCLUSIVE, Inventory, Record, access, local_inventory
 
 from . import output
 from .drivers import driver_of, search_path
@@ -131,7 +131,7 @@ def _orphans(inventory: Inventory) -> list[str]:
         f"USB device {record.name} ({record.description}, {record.properties.get('id', '?')}) "
         "has no kernel driver: is its module there? lsmod"
         for record in inventory
-        if record.device_class == "usb" and not record.kernel_driver
+        if record.properties.get("interfaces") and not record.properties.get("interface_drivers")
     ]
 
 
@@ -140,10 +140,10 @@ def _orphans(inventory: Inventory) -> list[str]:
 
 def _kernel(record: Record) -> Stage:
     if record.state != "kernel":
-        text = (
-            f"kernel driver {record.kernel_driver}" if record.kernel_driver else "no driver of it"
-        )
-        return Stage("kernel", True, f"/sys{record.path}, {text}")
+        driver = f"kernel driver {record.kernel_driver}" if record.kernel_driver else ""
+        console = "kernel messages go out on it (console)" if "console" in record.properties else ""
+        words = filter(None, [f"/sys{record.path}", driver, console])
+        return Stage("kernel", True, ", ".join(words))
     advice = []
     if record.device_class in ("pci", "spi", "i2c"):
         unbind = f"/sys/bus/{record.device_class}/drivers/{record.kernel_driver}/unbind"
@@ -178,7 +178,7 @@ def _node_stages(target: Target, inventory: Inventory, root: str) -> Iterator[St
         return
     yield Stage("node", True, os.path.realpath(node) if not root else node)
     yield _rights(rights, record)
-    yield _holder(node, root)
+    yield _holder(node, root, exclusive=record is None or record.device_class in EXCLUSIVE)
 
 
 def _no_node(node: str, error: OSError, record: Record | None, inventory: Inventory) -> Stage:
@@ -219,13 +219,15 @@ def _rights(rights: access.Rights, record: Record | None) -> Stage:
     return Stage("rights", False, f"Permission denied ({rights})", advice, Exit.PERMISSION)
 
 
-def _holder(node: str, root: str) -> Stage:
+def _holder(node: str, root: str, *, exclusive: bool) -> Stage:
     found, hidden = access.holders([os.path.realpath(root + node)], root)
     who = [holder for holders in found.values() for holder in holders]
     if not who:
         unseen = f" ({hidden} processes of other users not looked into)" if hidden else ""
         return Stage("holder", True, f"nobody has it open{unseen}")
     text = ", ".join(map(str, who))
+    if not exclusive:
+        return Stage("holder", True, f"open in {text} too; several may have it")
     advice = [f"kill {holder.pid}    # ends {holder.name}" for holder in who]
     return Stage("holder", False, f"held by {text}", advice, Exit.BUSY)
 
