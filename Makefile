@@ -51,4 +51,4 @@ abi: packages-test venv ## record today's ABI as the one to keep
 
 clean: ## remove all that was built, .venv too
 	rm -rf .venv build dist hal/_native *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find hal \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
+	find hal discovery tests bench \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +

@@ -101,6 +101,16 @@ def test_exports(library: Path) -> None:
     assert {name.partition("@@")[0] for name in names} == declared
 
 
+@pytest.mark.parametrize("name", sorted({path.parent.name for path in ROOT.glob("drivers/*/*.c")}))
+def test_plugin(name: str, library: Path) -> None:
+    """A plug-in shows its entry symbol alone, and stands on libhal and the C library."""
+    plugin = library.parent / "hal" / "drivers" / f"{name}.so"
+    symbols = run("nm", "--dynamic", "--defined-only", plugin).splitlines()
+    assert [line.split()[-1] for line in symbols] == ["hal_plugin"]
+    needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "--dynamic", plugin)))
+    assert needed <= {"libhal.so.1", "libc.so.6", "libm.so.6"}
+
+
 def test_relro(library: Path) -> None:
     """What is constant after loading is write-protected, and no stack is executable."""
     program = run("readelf", "--program-headers", "--wide", library)
