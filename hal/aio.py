@@ -163,12 +163,16 @@ class Waits:
         """Call ``attempt`` until it no longer raises WouldBlock, waiting for readiness between."""
         seconds = _seconds(device, timeout)
         loop = asyncio.get_running_loop()
-        call = Call(self, device, events, None if seconds is None else loop.time() + seconds)
         queue = self._queue(loop, events)
+        if not queue:
+            try:
+                return self._done(loop, attempt())
+            except WouldBlock:
+                if seconds == 0:
+                    raise
+        call = Call(self, device, events, None if seconds is None else loop.time() + seconds)
         if seconds == 0:
-            if queue:
-                raise WouldBlock(f"{call.name}: another task has its turn (timeout 0)")
-            return attempt()
+            raise WouldBlock(f"{call.name}: another task has its turn (timeout 0)")
         queue.append(call)
         try:
             while queue[0] is not call:
@@ -176,7 +180,7 @@ class Waits:
             while True:
                 call.reads = self.reads
                 try:
-                    return attempt()
+                    return self._done(loop, attempt())
                 except WouldBlock:
                     fd = _descriptor(device, events)
                 await call.sleep(fd)
@@ -184,15 +188,15 @@ class Waits:
             queue.remove(call)
             if queue:
                 queue[0].wake()
-            if events == select.POLLIN:
-                self._tell_other_loops(loop)
 
-    def _tell_other_loops(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _done(self, loop: asyncio.AbstractEventLoop, result: T) -> T:
+        """After a call that moved bytes: those who sleep in other loops look again."""
         self.reads += 1
-        for call in list(self.sleeping):
+        for call in list(self.sleeping) if self.sleeping else ():
             if call.loop is not loop and call.events == select.POLLIN:
                 with contextlib.suppress(RuntimeError):  # that loop was closed
                     call.loop.call_soon_threadsafe(call.wake)
+        return result
 
     async def write(
         self, device: Device, buffer: AnyBuffer, timeout: float | EllipsisType | None

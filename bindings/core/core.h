@@ -46,6 +46,8 @@ PyObject *handle_control(PyObject *self, PyObject *const *args, Py_ssize_t count
 
 /* ---- error.cpp ---- */
 
+/* Find the classes of hal/errors.py. Once, before anything is raised. */
+bool errors_load();
 /* Raise what a call that failed with `result` means: `error` is its class in hal.errors, the text
  * hal_last_error(). Always NULL. Needs the GIL, in the thread of the call. */
 PyObject *raise(long result, const char *operation, const Handle *self = nullptr);

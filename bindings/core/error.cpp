@@ -18,16 +18,7 @@ struct Blame {
 thread_local Blame blamed;
 thread_local PyObject *interrupted;
 
-PyObject *class_of(const char *kind)
-{
-    PyObject *module = PyImport_ImportModule("hal.errors");
-    PyObject *table = module ? PyObject_GetAttrString(module, "BY_KIND") : nullptr;
-    PyObject *found = table ? PyMapping_GetItemString(table, kind) : nullptr;
-
-    Py_XDECREF(table);
-    Py_XDECREF(module);
-    return found;
-}
+PyObject *classes; /* hal.errors.BY_KIND; never changes */
 
 /* The library words neither a handle that only this module knows to be closed, nor -EAGAIN. */
 PyObject *sentence(long result, const char *operation, const Handle *self)
@@ -59,7 +50,7 @@ void attach_cause(PyObject *error)
 
 PyObject *raise_kind(const char *kind, long number, PyObject *text, bool with_cause)
 {
-    PyObject *type = text ? class_of(kind) : nullptr;
+    PyObject *type = text ? PyMapping_GetItemString(classes, kind) : nullptr;
     PyObject *error = type ? PyObject_CallFunction(type, "lO", number, text) : nullptr;
 
     if (error) {
@@ -74,6 +65,15 @@ PyObject *raise_kind(const char *kind, long number, PyObject *text, bool with_ca
 }
 
 } // namespace
+
+bool errors_load()
+{
+    PyObject *module = PyImport_ImportModule("hal.errors");
+
+    classes = module ? PyObject_GetAttrString(module, "BY_KIND") : nullptr;
+    Py_XDECREF(module);
+    return classes != nullptr;
+}
 
 PyObject *raise(long result, const char *operation, const Handle *self)
 {

@@ -70,9 +70,8 @@ py::object open(const py::str &uri, const py::object &timeout, const py::dict &f
     hal_deadline until = timeout_deadline(ns);
     hal_handle dev = check(blocking([&] { return hal_open(text.c_str(), until); }), "open");
     check(hal_describe(dev, &facts, sizeof(facts)), "open");
-    PyObject *special = PyDict_GetItemString(faces.ptr(), facts.driver);
-    PyObject *type = special ? special : face.ptr();
-    PyObject *out = handle_wrap(reinterpret_cast<PyTypeObject *>(type), dev, facts);
+    py::object type = faces.attr("get")(facts.driver, face);
+    PyObject *out = handle_wrap(reinterpret_cast<PyTypeObject *>(type.ptr()), dev, facts);
     if (!out)
         throw py::error_already_set();
     return py::reinterpret_steal<py::object>(out);
@@ -137,7 +136,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used())
     if (hal_check_library() < 0)
         throw py::import_error(hal_last_error());
     PyObject *type = handle_type_new(m.ptr());
-    if (!type)
+    if (!type || !errors_load())
         throw py::error_already_set();
     m.attr("Handle") = py::reinterpret_steal<py::object>(type);
     if (!faces_add(m.ptr(), type))
