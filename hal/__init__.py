@@ -34,7 +34,9 @@ from .errors import (
     Unsupported,
     WouldBlock,
 )
+from .gpio import Gpio, GpioChip, GpioEvent, GpioLine
 from .i2c import I2c, I2cAnswer
+from .iio import Iio, IioChannel, IioElement, IioEvent, IioScan
 from .registry import (
     DriverInfo,
     bind,
@@ -65,8 +67,17 @@ __all__ = [
     "DriverInfo",
     "Error",
     "Forked",
+    "Gpio",
+    "GpioChip",
+    "GpioEvent",
+    "GpioLine",
     "I2c",
     "I2cAnswer",
+    "Iio",
+    "IioChannel",
+    "IioElement",
+    "IioEvent",
+    "IioScan",
     "Interrupted",
     "InvalidArgument",
     "NoAttribute",

@@ -33,7 +33,7 @@ class GpioEvent(NamedTuple):
         timestamp_ns: When the kernel saw it, of the clock that ``event_clock`` chose.
         edge: "rising" or "falling".
         offset: The line's number on its chip.
-        index: The line's place in the address.
+        line: Its place in the address.
         sequence: Its number among the edges of all lines of the device, from 1.
         line_sequence: Its number among the edges of this line, from 1.
         lost: Edges of this line just before it that the kernel dropped.
@@ -42,7 +42,7 @@ class GpioEvent(NamedTuple):
     timestamp_ns: int
     edge: Literal["rising", "falling"]
     offset: int
-    index: int
+    line: int
     sequence: int
     line_sequence: int
     lost: int
@@ -96,7 +96,7 @@ class Gpio(Device):
 
         with hal.Gpio.open("gpio:gpiochip0/4,5", edge="both", bias="pull-up") as keys:
             for event in keys.events():
-                print(event.index, event.edge, event.timestamp_ns)
+                print(event.line, event.edge, event.timestamp_ns)
 
     Opened with ``edge``, ``read()`` gives events as bytes, and ``fileno()`` becomes readable when
     there are some; ``values`` and ``[]`` give the levels all the same.
@@ -252,8 +252,8 @@ class Gpio(Device):
 
 def _events(data: bytes) -> list[GpioEvent]:
     return [
-        GpioEvent(stamp, _EDGES[edge], offset, index, sequence, line_sequence, lost)
-        for stamp, edge, offset, index, sequence, line_sequence, lost in _EVENT.iter_unpack(data)
+        GpioEvent(stamp, _EDGES[edge], offset, line, sequence, line_sequence, lost)
+        for stamp, edge, offset, line, sequence, line_sequence, lost in _EVENT.iter_unpack(data)
     ]
 
 
