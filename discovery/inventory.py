@@ -222,7 +222,7 @@ def _with_holders(records: list[Record], root: str, problems: list[Problem]) -> 
     held, hidden = access.holders(nodes, root)
     if hidden:
         problems.append(
-            Problem("holders", f"{hidden} processes of other users cannot be looked into")
+            Problem("holders", f"not looked into, for lack of rights: {hidden} processes")
         )
     return [
         _asked(record, held.get(os.path.realpath(root + record.node), [])) for record in records

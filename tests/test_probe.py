@@ -701,10 +701,8 @@ def test_tables_lose_no_letter(
     columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    output._console.cache_clear()
     rows = [("name" * 5, "state" * 4, "x" * 40, "What it is, in some words " * 4), ("heading",)]
     output.table(("A", "B", "C", "D"), rows)
-    output._console.cache_clear()
     text = capsys.readouterr().out
     assert all(len(line) <= int(columns) for line in text.splitlines())
     expected = "ABCD" + "".join(cell for row in rows for cell in row)

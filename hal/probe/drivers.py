@@ -128,7 +128,7 @@ def _print(found: list[DriverInfo], states: dict[str, str], *, verbose: bool) ->
     output.say(f"libhal {facts['version']}, driver ABI {facts['abi']}")
     output.say("plug-ins are looked for in:")
     for folder in search_path():
-        output.say(folder if os.path.isdir(folder) else f"{folder} (not there)", indent=2)
+        output.say(f"  {folder}" if os.path.isdir(folder) else f"  {folder} (not there)")
     output.say()
     rows = [
         (d.name, states[d.name], d.version or "-", d.address or "-", d.summary or d.path or "-")
@@ -139,7 +139,7 @@ def _print(found: list[DriverInfo], states: dict[str, str], *, verbose: bool) ->
         if driver.reason:
             output.say()
             output.say(f"{driver.name} refused: {driver.reason}")
-            output.say(driver.path or "", indent=2)
+            output.say(f"  {driver.path}")
     if verbose:
         for driver in found:
             _print_attributes(driver)

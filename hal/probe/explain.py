@@ -223,7 +223,7 @@ def _holder(node: str, root: str, *, exclusive: bool) -> Stage:
     found, hidden = access.holders([os.path.realpath(root + node)], root)
     who = [holder for holders in found.values() for holder in holders]
     if not who:
-        unseen = f" ({hidden} processes of other users not looked into)" if hidden else ""
+        unseen = f" (not looked into: {hidden} processes of others)" if hidden else ""
         return Stage("holder", True, f"nobody has it open{unseen}")
     text = ", ".join(map(str, who))
     if not exclusive:
