@@ -22,6 +22,12 @@ x86_64 = pytest.mark.skipif(
 # What would break old programs or plug-ins: file -> what is there, what is put in its place.
 BREAKS = {
     "member inserted": {"include/hal/device.h": ("    size_t len; ", "    int odd; size_t len; ")},
+    "operation inserted": {
+        "include/hal/driver.h": (
+            "    ssize_t (*read)(",
+            "    int (*odd)(void);\n    ssize_t (*read)(",
+        ),
+    },
     "member widened": {"include/hal/attribute.h": ("uint32_t access;", "uint64_t access;")},
     "enumerator moved": {"include/hal/error.h": ("    HAL_BUSY,", "    HAL_ODD, HAL_BUSY,")},
     "argument retyped": {
@@ -47,27 +53,60 @@ def test_abi_is_kept(file: Path, tmp_path: Path) -> None:
     compare(file, tmp_path / "today.abi")
 
 
+OPS_END = "};\n\n/* ---- registering"
+
+# What old programs and plug-ins do not notice.
+GROWS = {
+    "operation added": {
+        "include/hal/driver.h": (OPS_END, f"    int (*odd)(void);\n{OPS_END}"),
+    },
+    "function added": {
+        "include/hal/deadline.h": (
+            "HAL_API int64_t hal_now(",
+            "HAL_API int hal_odd(void);\nHAL_API int64_t hal_now(",
+        ),
+        "csrc/deadline.c": (
+            "int64_t hal_now(",
+            "int hal_odd(void)\n{\n    return 0;\n}\n\nint64_t hal_now(",
+        ),
+    },
+}
+
+
 @x86_64
 @pytest.mark.parametrize("name", BREAKS)
 def test_abi_guard_sees(name: str, tmp_path: Path) -> None:
     """The guard finds what would break old binaries."""
+    changed = describe_changed(BREAKS[name], tmp_path)
+    with pytest.raises(pytest.fail.Exception, match=r"summary: .*[1-9]\d* (Removed|Changed)"):
+        compare(FOLDER / "libhal-x86_64.abi", changed)
+
+
+@x86_64
+@pytest.mark.parametrize("name", GROWS)
+def test_abi_guard_lets_grow(name: str, tmp_path: Path) -> None:
+    """The guard has nothing against growth that old binaries do not notice."""
+    compare(FOLDER / "libhal-x86_64.abi", describe_changed(GROWS[name], tmp_path))
+
+
+def describe_changed(changes: dict[str, tuple[str, str]], folder: Path) -> Path:
+    """The ABI of a libhal with text of its sources replaced."""
     needs("abidiff")
-    for folder in ("include", "csrc"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    for file, (old, new) in BREAKS[name].items():
-        text = (tmp_path / file).read_text()
+    for name in ("include", "csrc"):
+        shutil.copytree(ROOT / name, folder / name)
+    for file, (old, new) in changes.items():
+        text = (folder / file).read_text()
         assert old in text
-        (tmp_path / file).write_text(text.replace(old, new, 1))
-    binary = tmp_path / "libhal.so.1"
+        (folder / file).write_text(text.replace(old, new, 1))
+    binary = folder / "libhal.so.1"
     run(
         *("cc", "-std=c11", "-D_GNU_SOURCE", "-g", "-shared", "-fPIC", "-fvisibility=hidden", "-w"),
-        *(f"-I{tmp_path}/include", f"-Wl,--version-script={tmp_path}/csrc/libhal.map"),
+        *(f"-I{folder}/include", f"-Wl,--version-script={folder}/csrc/libhal.map"),
         *("-Wl,-soname,libhal.so.1", "-o", str(binary)),
-        *sorted(tmp_path.glob("csrc/*.c")),
+        *sorted(folder.glob("csrc/*.c")),
     )
-    describe(binary, tmp_path / "broken.abi", tmp_path / "include" / "hal")
-    with pytest.raises(pytest.fail.Exception, match=r"summary: .*[1-9]\d* (Removed|Changed)"):
-        compare(FOLDER / "libhal-x86_64.abi", tmp_path / "broken.abi")
+    describe(binary, folder / "changed.abi", folder / "include" / "hal")
+    return folder / "changed.abi"
 
 
 def test_size(library: Path, tmp_path: Path) -> None:
