@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .devices import GpioSim, Led, Module, pmem_block
+from .devices import GpioSim, Led, Module, pmem_block, spi_defaults
 from .host import Host
 from .limit import LIMIT, limit_of
 
@@ -92,8 +92,12 @@ def lab_i2c() -> Iterator[Module]:
 
 @pytest.fixture
 def lab_spi() -> Iterator[Module]:
-    """Faults and log of our SPI controller, reset before and after the test."""
-    yield from _module("lab_spi")
+    """Faults and log of our SPI controller; these and the devices' settings are reset around it."""
+    for module in _module("lab_spi"):
+        spi_defaults()
+        module.clear()
+        yield module
+        spi_defaults()
 
 
 @pytest.fixture

@@ -41,6 +41,9 @@ LM75, LTC4215, MAX6650 = 0x48, 0x44, 0x1B
 SPI_WIRE, SPI_EEPROM = "/dev/spidev0.0", "/dev/spidev0.1"
 """Chip selects of our own controller (modules/lab_spi.c)."""
 
+SPI_SPEED = 10_000_000
+"""Their speed, in Hz, unless a test sets another."""
+
 GPIO, GPIO_SMALL = "lab-gpio", "lab-gpio-small"
 """Labels of the two simulated GPIO chips, of 16 and 4 lines."""
 GPIO_NAMES = {0: "BUTTON", 1: "LED", 2: "RELAY", 3: "SENSOR", 6: "RESET", 7: "STRAP"}
@@ -219,6 +222,21 @@ class Module:
             bus = Path(f"/sys/bus/i2c/devices/i2c-{i2c_bus()}")
             for chip in (f"lm75 {LM75}", f"ltc4215 {LTC4215}", f"max6650 {MAX6650}"):
                 (bus / "new_device").write_text(chip)
+
+
+def spi_defaults() -> None:
+    """Give both SPI devices the settings they start with: spidev keeps them from open to open."""
+    for node in (SPI_WIRE, SPI_EEPROM):
+        descriptor = os.open(node, os.O_RDWR)
+        try:
+            for request, value in (
+                (0x40046B05, struct.pack("I", 0)),  # SPI_IOC_WR_MODE32
+                (0x40016B03, struct.pack("B", 8)),  # SPI_IOC_WR_BITS_PER_WORD
+                (0x40046B04, struct.pack("I", SPI_SPEED)),  # SPI_IOC_WR_MAX_SPEED_HZ
+            ):
+                fcntl.ioctl(descriptor, request, value)
+        finally:
+            os.close(descriptor)
 
 
 class GpioSim:

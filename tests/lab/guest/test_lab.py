@@ -290,14 +290,13 @@ def test_spi_wire_and_settings(lab_spi: Module) -> None:
     assert "word_delay_us=3" in line
 
 
-def test_spi_eeprom_keeps_bytes() -> None:
+def test_spi_eeprom_keeps_bytes(lab_spi: Module) -> None:
     def pipe(data: bytes) -> bytes:
         command = ["spi-pipe", "-d", devices.SPI_EEPROM, "-b", str(len(data)), "-n", "1"]
         return subprocess.run(
             command, input=data, capture_output=True, timeout=30, check=True
         ).stdout
 
-    run("spi-config", "-d", devices.SPI_EEPROM, "-m", 0)
     pipe(b"\x06")
     assert pipe(b"\x05\0")[1] == 0x02
     pipe(b"\x02\x10\xde\xad")
