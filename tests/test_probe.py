@@ -299,7 +299,12 @@ def test_a_device_may_be_named_in_many_ways(machine: Machine, name: str) -> None
 
 def test_an_address_of_a_bus_names_a_device_too(machine: Machine) -> None:
     for name in ("0000:01:00.0", "00:1b:21:3a:4f:10", "mmio:0000:01:00.0/1"):
-        assert probe_json("show", name, "--root", str(machine.root))[1]["record"]
+        _, data = probe_json("show", name, "--root", str(machine.root))
+        assert data["uri"] == data["record"]["uri"]
+    for name in ("0000:01:00.7", "00:1b:21:3a:4f:99"):
+        run = probe("explain", name, "--root", str(machine.root))
+        assert run.returncode == 3
+        assert "did you mean" in run.stdout
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ from .outcome import Exit, Failure
 
 _SCHEME = re.compile(r"^([A-Za-z0-9][\w.-]*):(.*)$", re.DOTALL)
 
+_HARDWARE = re.compile(r"^([0-9a-f]{4}:)?[0-9a-f]{2}[:.][0-9a-f]", re.IGNORECASE)
+"""How PCI and MAC addresses begin; as URIs they would be of a driver called "0000"."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -95,6 +98,8 @@ def suggestions(text: str, inventory: Inventory) -> list[str]:
 
 
 def _is_uri(text: str) -> bool:
+    if _HARDWARE.match(text):
+        return False
     return bool(_SCHEME.match(text)) or text.split("?", 1)[0] in usable_drivers()
 
 
