@@ -57,19 +57,25 @@ class Call:
         timer = None if self.limit is None else self.loop.call_at(self.limit, self.wake, False)
         self.waits.sleeping.add(self)
         try:
-            if self.ends != self.waits.ends:
-                raise Cancelled(f"{self.name}: {self.waits.reason}")
+            self.check()
             if fd >= 0 and self.reads != self.waits.reads:
                 self.wake()
             elif fd >= 0:
                 self.watch(fd)
-            if not await self.future:
+            good = await self.future
+            self.check()  # also when somebody who was ended before passed on the turn
+            if not good:
                 raise Timeout(f"{self.name}: timed out")
         finally:
             self.waits.sleeping.discard(self)
             self.unwatch()
             if timer is not None:
                 timer.cancel()
+
+    def check(self) -> None:
+        """Has end() been called since the call began?"""
+        if self.ends != self.waits.ends:
+            raise Cancelled(f"{self.name}: {self.waits.reason}")
 
     def watch(self, fd: int) -> None:
         """Have the loop call wake() when the descriptor is ready."""
