@@ -35,8 +35,11 @@ from .errors import (
     WouldBlock,
 )
 from .gpio import Gpio, GpioChip, GpioEvent, GpioLine
+from .hwmon import Hwmon, Sensor
 from .i2c import I2c, I2cAnswer
 from .iio import Iio, IioChannel, IioElement, IioEvent, IioScan
+from .led import Led
+from .pwm import Pwm
 from .registry import (
     DriverInfo,
     bind,
@@ -71,6 +74,7 @@ __all__ = [
     "GpioChip",
     "GpioEvent",
     "GpioLine",
+    "Hwmon",
     "I2c",
     "I2cAnswer",
     "Iio",
@@ -80,11 +84,14 @@ __all__ = [
     "IioScan",
     "Interrupted",
     "InvalidArgument",
+    "Led",
     "NoAttribute",
     "NotFound",
     "PermissionDenied",
     "ProtocolError",
+    "Pwm",
     "Segment",
+    "Sensor",
     "Spi",
     "Timeout",
     "Uart",
