@@ -90,7 +90,8 @@ int i2c_need_address(struct hal_device *dev, const char *operation)
  * 0: it is past. */
 static unsigned time_left(const struct i2c *i2c, hal_deadline until)
 {
-    unsigned most = i2c->timeout ? i2c->timeout : KERNEL_TIMEOUT;
+    unsigned set = atomic_load_explicit(&i2c->timeout, memory_order_relaxed);
+    unsigned most = set ? set : KERNEL_TIMEOUT;
     int64_t left;
 
     if (until == HAL_FOREVER || until <= HAL_NOWAIT)
