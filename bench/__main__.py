@@ -16,7 +16,7 @@ import hal
 
 from .rounds import Row
 
-GROUPS = ("calls", "serial_line", "footprint")
+GROUPS = ("calls", "serial_line", "buses", "footprint")
 RESULTS = Path(__file__).parent / "results"
 
 

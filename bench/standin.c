@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* I2C bus 77 and SPI chip select 77.0 for measurements on machines that have neither: a library to
+ * preload. Their nodes are /dev/null, their requests cost one real ioctl(2) on it, and succeed.
+ * What is left to measure is what each contestant does around the system call. */
+#include <fcntl.h>
+#include <linux/i2c-dev.h>
+#include <linux/i2c.h>
+#include <linux/spi/spidev.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#define I2C_NODE "/dev/i2c-77"
+#define SPI_NODE "/dev/spidev77.0"
+#define DESCRIPTORS 1024
+
+static bool ours[DESCRIPTORS];
+
+static bool stands_in(const char *path)
+{
+    return !strcmp(path, I2C_NODE) || !strcmp(path, SPI_NODE);
+}
+
+static int open_as(const char *path, int flags, mode_t mode)
+{
+    bool ours_now = stands_in(path);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, ours_now ? "/dev/null" : path, flags, mode);
+
+    if (fd >= 0 && fd < DESCRIPTORS)
+        ours[fd] = ours_now;
+    return fd;
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list rest;
+    mode_t mode;
+
+    va_start(rest, flags);
+    mode = va_arg(rest, mode_t);
+    va_end(rest);
+    return open_as(path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+
+int access(const char *path, int mode)
+{
+    return (int)syscall(SYS_faccessat, AT_FDCWD, stands_in(path) ? "/dev/null" : path, mode);
+}
+
+int stat(const char *path, struct stat *out)
+{
+    int err = (int)syscall(SYS_newfstatat, AT_FDCWD, stands_in(path) ? "/dev/null" : path, out, 0);
+
+    if (!err && stands_in(path))
+        out->st_rdev = makedev(!strcmp(path, I2C_NODE) ? 89 : 153, 77);
+    return err;
+}
+
+/* What the drivers of the kernel would answer. */
+static int answer(unsigned long request, void *arg)
+{
+    switch (request) {
+    case I2C_FUNCS:
+        *(unsigned long *)arg = I2C_FUNC_I2C | I2C_FUNC_SMBUS_EMUL;
+        return 0;
+    case I2C_RDWR:
+        return (int)((struct i2c_rdwr_ioctl_data *)arg)->nmsgs;
+    case SPI_IOC_RD_MODE32:
+    case SPI_IOC_RD_MAX_SPEED_HZ:
+        *(uint32_t *)arg = 0;
+        return 0;
+    case SPI_IOC_RD_MODE:
+    case SPI_IOC_RD_BITS_PER_WORD:
+        *(uint8_t *)arg = 0;
+        return 0;
+    default:
+        if (_IOC_TYPE(request) == SPI_IOC_MAGIC && _IOC_NR(request) == 0)
+            return (int)((struct spi_ioc_transfer *)arg)->len;
+        return 0;
+    }
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list rest;
+    void *arg;
+
+    va_start(rest, request);
+    arg = va_arg(rest, void *);
+    va_end(rest);
+    if (fd < 0 || fd >= DESCRIPTORS || !ours[fd])
+        return (int)syscall(SYS_ioctl, fd, request, arg);
+    syscall(SYS_ioctl, fd, FIOCLEX);
+    return answer(request, arg);
+}
+
+/* Nanoseconds of one request from C, with nothing around it. */
+double standin_bare(int fd, int count);
+
+double standin_bare(int fd, int count)
+{
+    struct i2c_msg messages[2];
+    struct i2c_rdwr_ioctl_data both = {messages, 2};
+    struct timespec start, end;
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (int i = 0; i < count; i++)
+        ioctl(fd, I2C_RDWR, &both);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    return ((double)(end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec)) /
+           count;
+}
