@@ -66,11 +66,12 @@ bool Memory::refuse(const char *operation, PyObject *object, int flags)
     PyObject *type, *cause, *trace;
 
     if (!PyObject_CheckBuffer(object)) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s needs a bytes-like object (bytes, bytearray, memoryview, numpy array ...), "
-                     "not '%.100s'%s",
-                     operation, Py_TYPE(object)->tp_name,
-                     PyUnicode_Check(object) ? "; encode the text first" : "");
+        PyErr_Format(
+            PyExc_TypeError,
+            "%s needs a bytes-like object (bytes, bytearray, memoryview, numpy array ...), "
+            "not '%.100s'%s",
+            operation, Py_TYPE(object)->tp_name,
+            PyUnicode_Check(object) ? "; encode the text first" : "");
         return false;
     }
     PyErr_Fetch(&type, &cause, &trace);

@@ -94,9 +94,7 @@ py::object get(const py::handle &object, const py::str &name)
     hal_deadline until = handle_deadline(self);
     hal_value value;
 
-    check(blocking([&] {
-              return (long)hal_get(self->handle.load(), key.c_str(), &value, until);
-          }),
+    check(blocking([&] { return (long)hal_get(self->handle.load(), key.c_str(), &value, until); }),
           "get", self);
     return value_out(value);
 }
@@ -109,9 +107,7 @@ void set(const py::handle &object, const py::str &name, const py::object &wanted
     hal_value value = value_in(wanted.ptr(), operation.c_str());
     hal_deadline until = handle_deadline(self);
 
-    check(blocking([&] {
-              return (long)hal_set(self->handle.load(), key.c_str(), &value, until);
-          }),
+    check(blocking([&] { return (long)hal_set(self->handle.load(), key.c_str(), &value, until); }),
           operation.c_str(), self);
 }
 

@@ -15,8 +15,7 @@
 /* The instance of hal._core.Handle and of everything derived from it. `handle` keeps its number
  * after close(): the library never gives it to another device. */
 struct Handle {
-    PyObject_HEAD
-    std::atomic<hal_handle> handle;
+    PyObject_HEAD std::atomic<hal_handle> handle;
     std::atomic<int64_t> timeout; /* nanoseconds; FOREVER: wait until it happens */
     std::atomic<bool> closed;
     PyObject *uri;
@@ -27,6 +26,15 @@ constexpr int64_t FOREVER = INT64_MAX;
 
 /* What a call returns when a Python exception is set already. */
 constexpr long RAISED = INT64_MIN;
+
+/* A method in CPython's fast calling convention: no tuple, no dictionary, no dispatch. */
+using FastCall = PyObject *(*)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+
+static inline PyMethodDef fast_method(const char *name, FastCall call, const char *doc)
+{
+    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call)),
+            METH_FASTCALL | METH_KEYWORDS, doc};
+}
 
 /* ---- handle.cpp ---- */
 
@@ -57,7 +65,8 @@ PyObject *raise_invalid(const char *format, ...) __attribute__((format(printf, 1
 void blame(PyObject *exception);
 /* Remember a KeyboardInterrupt that a driver written in Python got; the call returns -EINTR. */
 void interrupt(PyObject *exception);
-/* After -EINTR: run Python's signal handlers. False when one raised, or a driver was interrupted. */
+/* After -EINTR: run Python's signal handlers. False when one raised, or a driver was interrupted.
+ */
 bool check_signals();
 
 /* ---- timeout.cpp ---- */

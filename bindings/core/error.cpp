@@ -91,8 +91,9 @@ PyObject *raise_invalid(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    return raise_kind("invalid", EINVAL, PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text),
-                                                              "surrogateescape"), false);
+    return raise_kind("invalid", EINVAL,
+                      PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape"),
+                      false);
 }
 
 void interrupt(PyObject *exception)

@@ -112,13 +112,14 @@ PyObject *method_read_into(PyObject *object, PyObject *const *args, Py_ssize_t c
     PyObject *given[2] = {};
     Memory memory;
     hal_deadline until;
+    long result;
 
     if (!bind(signature, args, count, keywords, given) || !deadline(self, given[1], &until) ||
         !memory.writable(signature.name, given[0]))
         return nullptr;
-    return count_or_raise(self, signature.name, blocking([&] {
-        return (long)hal_read(number(self), memory.data, (size_t)memory.size, until);
-    }));
+    result = blocking(
+        [&] { return (long)hal_read(number(self), memory.data, (size_t)memory.size, until); });
+    return count_or_raise(self, signature.name, result);
 }
 
 PyObject *method_write(PyObject *object, PyObject *const *args, Py_ssize_t count,
@@ -129,13 +130,14 @@ PyObject *method_write(PyObject *object, PyObject *const *args, Py_ssize_t count
     PyObject *given[2] = {};
     Memory memory;
     hal_deadline until;
+    long result;
 
     if (!bind(signature, args, count, keywords, given) || !deadline(self, given[1], &until) ||
         !memory.readable(signature.name, given[0]))
         return nullptr;
-    return count_or_raise(self, signature.name, blocking([&] {
-        return (long)hal_write(number(self), memory.data, (size_t)memory.size, until);
-    }));
+    result = blocking(
+        [&] { return (long)hal_write(number(self), memory.data, (size_t)memory.size, until); });
+    return count_or_raise(self, signature.name, result);
 }
 
 /* hal_read_until() into a bytes object that fits. What the call returned; a line goes to `out`. */
@@ -369,7 +371,8 @@ void finalize(PyObject *object)
     if (!self->uri || self->closed.exchange(true) || hal_pending(number(self)) < 0)
         return;
     PyErr_Fetch(&type, &value, &trace);
-    if (PyErr_ResourceWarning(object, 1, "unclosed device \"%U\": close it, or use 'with'", self->uri))
+    if (PyErr_ResourceWarning(object, 1, "unclosed device \"%U\": close it, or use 'with'",
+                              self->uri))
         PyErr_WriteUnraisable(object);
     Py_BEGIN_ALLOW_THREADS;
     hal_close(number(self));
@@ -391,59 +394,61 @@ void dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-#define FAST(name, doc)                                                                            \
-    {                                                                                              \
-#name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method_##name)),         \
-            METH_FASTCALL | METH_KEYWORDS, doc                                                     \
-    }
-
 PyMethodDef methods[] = {
-    FAST(read, "read($self, n=65536, timeout=...)\n--\n\n"
-               "Read what is there, at least one byte and at most n.\n\n"
-               "Returns:\n    The bytes; b\"\" when the device has come to its end.\n\n"
-               "Raises:\n    Timeout, Unplugged, Cancelled, Closed: what had come is kept."),
-    FAST(read_into, "read_into($self, buffer, timeout=...)\n--\n\n"
-                    "read() into any writable buffer, without a copy.\n\n"
-                    "Returns:\n    How many bytes came; 0 at the end of the device."),
-    FAST(read_exact, "read_exact($self, n, timeout=...)\n--\n\n"
-                     "Read exactly n bytes.\n\n"
-                     "Raises:\n    Timeout: what had come is kept for the next read.\n"
-                     "    Error: with errno ENODATA, the device came to its end before."),
-    FAST(read_until, "read_until($self, delimiter=b\"\\n\", size=65536, timeout=...)\n--\n\n"
-                     "Read up to and with the delimiter (1 to 16 bytes).\n\n"
-                     "Raises:\n    InvalidArgument: with errno EMSGSIZE, size bytes hold no\n"
-                     "        delimiter; they are kept.\n"
-                     "    Error: with errno ENODATA, the device came to its end before."),
-    FAST(readline, "readline($self, size=65536, timeout=...)\n--\n\n"
-                   "Read one line, its newline included.\n\n"
-                   "Returns:\n    The line; at the end of the device what is left of one, then b\"\"."),
-    FAST(write, "write($self, buffer, timeout=...)\n--\n\n"
+    fast_method("read", method_read,
+                "read($self, n=65536, timeout=...)\n--\n\n"
+                "Read what is there, at least one byte and at most n.\n\n"
+                "Returns:\n    The bytes; b\"\" when the device has come to its end.\n\n"
+                "Raises:\n    Timeout, Unplugged, Cancelled, Closed: what had come is kept."),
+    fast_method("read_into", method_read_into,
+                "read_into($self, buffer, timeout=...)\n--\n\n"
+                "read() into any writable buffer, without a copy.\n\n"
+                "Returns:\n    How many bytes came; 0 at the end of the device."),
+    fast_method("read_exact", method_read_exact,
+                "read_exact($self, n, timeout=...)\n--\n\n"
+                "Read exactly n bytes.\n\n"
+                "Raises:\n    Timeout: what had come is kept for the next read.\n"
+                "    Error: with errno ENODATA, the device came to its end before."),
+    fast_method("read_until", method_read_until,
+                "read_until($self, delimiter=b\"\\n\", size=65536, timeout=...)\n--\n\n"
+                "Read up to and with the delimiter (1 to 16 bytes).\n\n"
+                "Raises:\n    InvalidArgument: with errno EMSGSIZE, size bytes hold no\n"
+                "        delimiter; they are kept.\n"
+                "    Error: with errno ENODATA, the device came to its end before."),
+    fast_method(
+        "readline", method_readline,
+        "readline($self, size=65536, timeout=...)\n--\n\n"
+        "Read one line, its newline included.\n\n"
+        "Returns:\n    The line; at the end of the device what is left of one, then b\"\"."),
+    fast_method("write", method_write,
+                "write($self, buffer, timeout=...)\n--\n\n"
                 "Write any buffer, without a copy.\n\n"
                 "Returns:\n    How many bytes the driver took: all, or fewer when the timeout, a\n"
                 "    cancel, a signal or an error came after a part."),
-    FAST(poll, "poll($self, events=select.POLLIN, timeout=...)\n--\n\n"
-               "Wait until a read (POLLIN) or a write (POLLOUT) would do something at once.\n\n"
-               "Returns:\n    The events that are true, as select.poll() gives them."),
-    FAST(fileno, "fileno($self, events=select.POLLIN)\n--\n\n"
-                 "The descriptor that becomes readable (POLLIN) or writable (POLLOUT).\n\n"
-                 "It stays the library's: never read, write or close it. Bytes that are buffered\n"
-                 "(see pending) do not make it readable.\n\n"
-                 "Raises:\n    Unsupported: the device has none."),
-    {"transfer", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(handle_transfer)),
-     METH_FASTCALL | METH_KEYWORDS,
-     "transfer($self, segments, timeout=...)\n--\n\n"
-     "Exchange several segments as one transaction (I2C combined transfer, SPI message).\n\n"
-     "Args:\n    segments: hal.Segment tuples, 1 to 1024; a driver may take fewer.\n\n"
-     "Returns:\n    What came, one entry for every segment with an rx: bytes where rx is a length,\n"
-     "    rx itself where it is a buffer."},
-    {"control", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(handle_control)),
-     METH_FASTCALL | METH_KEYWORDS,
-     "control($self, request, buffer=b\"\", timeout=...)\n--\n\n"
-     "Do something only this class of device can do.\n\n"
-     "Args:\n    request: Its number, from the header of the device's class.\n"
-     "    buffer: Its flat argument. A writable buffer is changed in place; of a read-only one a\n"
-     "        copy is passed, and what the driver answers in it is dropped.\n\n"
-     "Returns:\n    0 or a count, as the request says."},
+    fast_method("poll", method_poll,
+                "poll($self, events=1, timeout=...)\n--\n\n"
+                "Wait until a read (POLLIN) or a write (POLLOUT) would do something at once.\n\n"
+                "Returns:\n    The events that are true, as select.poll() gives them."),
+    fast_method("fileno", method_fileno,
+                "fileno($self, events=1)\n--\n\n"
+                "The descriptor that becomes readable (POLLIN) or writable (POLLOUT).\n\n"
+                "It stays the library's: never read, write or close it. Bytes that are buffered\n"
+                "(see pending) do not make it readable.\n\n"
+                "Raises:\n    Unsupported: the device has none."),
+    fast_method(
+        "transfer", handle_transfer,
+        "transfer($self, segments, timeout=...)\n--\n\n"
+        "Exchange several segments as one transaction (I2C combined transfer, SPI message).\n\n"
+        "Args:\n    segments: hal.Segment tuples, 1 to 1024; a driver may take fewer.\n\n"
+        "Returns:\n    What came, one entry for every segment with an rx: bytes where rx is a\n"
+        "    length, rx itself where it is a buffer."),
+    fast_method("control", handle_control,
+                "control($self, request, buffer=b\"\", timeout=...)\n--\n\n"
+                "Do something only this class of device can do.\n\n"
+                "Args:\n    request: Its number, from the header of the device's class.\n"
+                "    buffer: Its flat argument. A writable buffer is changed in place; of a\n"
+                "        read-only one a copy is passed, and the answer in it is dropped.\n\n"
+                "Returns:\n    0 or a count, as the request says."),
     {"cancel", method_cancel, METH_NOARGS,
      "cancel($self)\n--\n\nEnd every call that waits in this device now; it raises Cancelled."},
     {"close", method_close, METH_NOARGS,
@@ -479,8 +484,11 @@ PyType_Slot slots[] = {
 };
 
 PyType_Spec spec = {
-    "hal._core.Handle", sizeof(Handle), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots,
+    "hal._core.Handle",
+    sizeof(Handle),
+    0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    slots,
 };
 
 } // namespace
@@ -508,8 +516,8 @@ hal_deadline handle_deadline(const Handle *self)
 
 PyObject *handle_wrap(PyTypeObject *type, hal_handle dev, const hal_description &facts)
 {
-    PyObject *uri = PyUnicode_DecodeUTF8(facts.uri, (Py_ssize_t)strlen(facts.uri),
-                                         "surrogateescape");
+    PyObject *uri =
+        PyUnicode_DecodeUTF8(facts.uri, (Py_ssize_t)strlen(facts.uri), "surrogateescape");
     PyObject *driver = PyUnicode_FromString(facts.driver);
     PyObject *object = uri && driver ? type->tp_alloc(type, 0) : nullptr;
 

@@ -113,10 +113,9 @@ long vectored(const py::handle &object, const py::sequence &buffers, const py::o
             throw py::error_already_set();
         iov[i] = {memories[i].data, (size_t)memories[i].size};
     }
-    return check(blocking([&] {
-                     return (long)call(self->handle.load(), iov.data(), count, until);
-                 }),
-                 operation, self);
+    return check(
+        blocking([&] { return (long)call(self->handle.load(), iov.data(), count, until); }),
+        operation, self);
 }
 
 py::str quote(const py::str &value)
@@ -143,18 +142,25 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used())
         throw py::error_already_set();
     m.def("open", open, py::arg("uri"), py::arg("timeout"), py::arg("faces"), py::arg("face"));
     m.def("describe", describe, py::arg("device"));
-    m.def("readv", [](const py::handle &self, const py::sequence &buffers, const py::object &timeout)
-          { return vectored(self, buffers, timeout, hal_readv, "readv", true); },
-          py::arg("device"), py::arg("buffers"), py::arg("timeout"));
-    m.def("writev", [](const py::handle &self, const py::sequence &buffers, const py::object &timeout)
-          { return vectored(self, buffers, timeout, hal_writev, "writev", false); },
-          py::arg("device"), py::arg("buffers"), py::arg("timeout"));
+    m.def(
+        "readv",
+        [](const py::handle &self, const py::sequence &buffers, const py::object &timeout) {
+            return vectored(self, buffers, timeout, hal_readv, "readv", true);
+        },
+        py::arg("device"), py::arg("buffers"), py::arg("timeout"));
+    m.def(
+        "writev",
+        [](const py::handle &self, const py::sequence &buffers, const py::object &timeout) {
+            return vectored(self, buffers, timeout, hal_writev, "writev", false);
+        },
+        py::arg("device"), py::arg("buffers"), py::arg("timeout"));
     m.def("quote", quote, py::arg("value"));
     m.def("version", hal_version_string);
-    m.def("blame", [](const py::handle &exception) { blame(exception.ptr()); },
-          py::arg("exception"));
-    m.def("interrupt", [](const py::handle &exception) { interrupt(exception.ptr()); },
-          py::arg("exception"));
+    m.def(
+        "blame", [](const py::handle &exception) { blame(exception.ptr()); }, py::arg("exception"));
+    m.def(
+        "interrupt", [](const py::handle &exception) { interrupt(exception.ptr()); },
+        py::arg("exception"));
     bind_attributes(m);
     bind_registry(m);
 }

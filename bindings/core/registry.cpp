@@ -60,11 +60,12 @@ Text text(const char *from)
 }
 
 /* A visitor is called by C: nothing may be thrown through it. */
-int copy_driver(const hal_driver_info *info, void *arg) try {
+int copy_driver(const hal_driver_info *info, void *arg)
+try {
     auto *out = static_cast<std::vector<Driver> *>(arg);
-    Driver driver = {info->name,          info->state,          text(info->path),
-                     text(info->version), text(info->summary),  text(info->address),
-                     text(info->reason),  info->open,           {}};
+    Driver driver = {info->name,          info->state,         text(info->path),
+                     text(info->version), text(info->summary), text(info->address),
+                     text(info->reason),  info->open,          {}};
 
     for (size_t i = 0; i < info->attribute_count; i++)
         driver.attributes.emplace_back(info->attributes[i]);
@@ -103,7 +104,8 @@ py::list drivers()
 
 using Binding = std::pair<std::string, std::string>;
 
-int copy_binding(const char *name, const char *uri, void *arg) try {
+int copy_binding(const char *name, const char *uri, void *arg)
+try {
     static_cast<std::vector<Binding> *>(arg)->emplace_back(name, uri);
     return 0;
 } catch (const std::bad_alloc &) {

@@ -54,7 +54,8 @@ class Message
     static bool field(PyObject *tuple, Py_ssize_t which, Py_ssize_t index, unsigned long most,
                       unsigned long *out)
     {
-        PyObject *value = which < PyTuple_GET_SIZE(tuple) ? PyTuple_GET_ITEM(tuple, which) : nullptr;
+        PyObject *value =
+            which < PyTuple_GET_SIZE(tuple) ? PyTuple_GET_ITEM(tuple, which) : nullptr;
         unsigned long number = value ? PyLong_AsUnsignedLong(value) : 0;
 
         if (number == (unsigned long)-1 && PyErr_Occurred()) {
@@ -124,16 +125,17 @@ class Message
 
     bool add(PyObject *tuple, Py_ssize_t index)
     {
-        static const unsigned long most[FIELDS] = {
-            0, 0, UINT32_MAX, UINT32_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX,
-            UINT32_MAX};
+        static const unsigned long most[FIELDS] = {0,          0,          UINT32_MAX, UINT32_MAX,
+                                                   UINT16_MAX, UINT16_MAX, UINT8_MAX,  UINT8_MAX,
+                                                   UINT8_MAX,  UINT32_MAX};
         unsigned long value[FIELDS] = {};
         hal_segment segment = {};
 
         if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) < 2 ||
             PyTuple_GET_SIZE(tuple) > FIELDS) {
-            PyErr_Format(PyExc_TypeError, "transfer: segment %zd must be a hal.Segment, not '%.100s'",
-                         index, Py_TYPE(tuple)->tp_name);
+            PyErr_Format(PyExc_TypeError,
+                         "transfer: segment %zd must be a hal.Segment, not '%.100s'", index,
+                         Py_TYPE(tuple)->tp_name);
             return false;
         }
         for (Py_ssize_t i = ADDRESS; i < FIELDS; i++)
@@ -207,7 +209,7 @@ PyObject *handle_control(PyObject *object, PyObject *const *args, Py_ssize_t cou
         memory.data = copy.data();
     }
     return count_or_raise(self, signature.name, blocking([&] {
-        return hal_control(self->handle.load(), (uint32_t)request, memory.data,
-                           (size_t)memory.size, until);
-    }));
+                              return hal_control(self->handle.load(), (uint32_t)request,
+                                                 memory.data, (size_t)memory.size, until);
+                          }));
 }
