@@ -359,6 +359,22 @@ def test_any_chunks_come_out_the_same_by_any_mix_of_reads(
             device.read(timeout=0)
 
 
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(chunks=chunks, ways=ways, size=st.integers(1, 200))
+def test_any_chunks_pass_a_serial_line(
+    line: Line, chunks: list[bytes], ways: list[str], size: int
+) -> None:
+    out = b""
+    for chunk in chunks:
+        line.send(chunk)
+        for way in ways:
+            out += take(line.device, way, size, b"\r\n")
+    sent = b"".join(chunks)
+    assert out + line.device.read_exact(len(sent) - len(out), timeout=5) == sent
+
+
 def take(device: hal.Device, way: str, size: int, delimiter: bytes) -> bytes:
     """One read that may give up."""
     with contextlib.suppress(hal.WouldBlock, hal.Timeout, hal.InvalidArgument):
