@@ -8,6 +8,8 @@
 
 #include "gpio.h"
 
+#define LOOK_NS 40000000 /* a wait sees a removal after this long */
+
 /* ---- events ---- */
 
 static uint32_t index_of(const struct gpio *gpio, uint32_t offset)
@@ -43,7 +45,25 @@ static void convert(struct gpio *gpio, unsigned char *record)
 _Static_assert(sizeof(struct gpio_v2_line_event) == sizeof(struct hal_gpio_event),
                "events are converted in place");
 
-static ssize_t read_events(struct hal_device *dev, void *buf, size_t len)
+/* The kernel (6.1) wakes nobody when the chip is removed, but a poll(2) that begins then is told.
+ */
+static int wait_event(struct hal_device *dev, hal_deadline until)
+{
+    const struct gpio *gpio = hal_device_state(dev);
+    hal_deadline look;
+    int rc;
+
+    if (until <= HAL_NOWAIT)
+        return -EAGAIN;
+    do {
+        look = hal_after(LOOK_NS);
+        rc =
+            hal_device_wait(dev, HAL_LANE_READ, gpio->line_fd, POLLIN, look < until ? look : until);
+    } while (rc == -ETIMEDOUT && look < until);
+    return rc < 0 ? rc : 0;
+}
+
+static ssize_t read_events(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
 {
     struct gpio *gpio = hal_device_state(dev);
     ssize_t n;
@@ -52,9 +72,11 @@ static ssize_t read_events(struct hal_device *dev, void *buf, size_t len)
         return hal_fail_plain(-EINVAL, "read", hal_device_uri(dev),
                               "room for %zu bytes; an event has %zu", len,
                               sizeof(struct hal_gpio_event));
-    n = read(gpio->line_fd, buf, len);
-    if (n < 0)
-        return request_fail(dev, -errno, "read");
+    while ((n = read(gpio->line_fd, buf, len)) < 0) {
+        int err = errno == EAGAIN ? wait_event(dev, until) : request_fail(dev, -errno, "read");
+        if (err)
+            return err;
+    }
     for (ssize_t i = 0; i < n; i += (ssize_t)sizeof(struct hal_gpio_event))
         convert(gpio, (unsigned char *)buf + i);
     return n;
@@ -69,9 +91,8 @@ static ssize_t gpio_read(struct hal_device *dev, void *buf, size_t len, hal_dead
     unsigned char *levels = buf;
     int err;
 
-    (void)until;
     if (gpio->events)
-        return read_events(dev, buf, len);
+        return read_events(dev, buf, len, until);
     err = request_get(dev, &values, "read");
     if (err)
         return err;

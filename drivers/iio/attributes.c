@@ -142,11 +142,15 @@ static int file_set(struct hal_device *dev, const struct hal_attribute *attr,
 
 /* ---- the device's own table ---- */
 
-static bool writable(const char *path)
+/* The kernel marks also the values of inputs as writable when the driver writes anything at all. */
+static bool writable(const struct iio *iio, const struct entry *entry)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && st.st_mode & 0222;
+    if ((entry->role == ROLE_VALUE || entry->role == ROLE_RAW) &&
+        !iio->channels[entry->channel].output)
+        return false;
+    return stat(entry->path, &st) == 0 && st.st_mode & 0222;
 }
 
 /* The kernel has names like "accel_x&y&z", which are none of an attribute. */
@@ -183,7 +187,7 @@ static int add_entry(struct iio *iio, enum role role, const char *name, const ch
     tidy(entry->name);
     snprintf(entry->path, sizeof(entry->path), "%s", path);
     snprintf(entry->doc, sizeof(entry->doc), "%s", doc);
-    iio->entry_count += !known(iio, entry->name);
+    iio->entry_count += strlen(name) <= HAL_NAME_MAX && !known(iio, entry->name);
     return 0;
 }
 
@@ -232,13 +236,34 @@ static bool ends_with(const char *text, const char *end)
     return n > m && !strcmp(text + n - m, end);
 }
 
-/* "in_voltage0_thresh_rising_en" -> "events.voltage0_thresh_rising_en". */
+/* "in_voltage0_thresh_rising_en" -> "voltage0.rising.en", "in_accel_x_mag_falling_value" ->
+ * "accel_x.mag_falling.value": an attribute's name is short, and most events are thresholds. */
+static bool event_name(const char *file, char *out, size_t size)
+{
+    static const char *const kinds[] = {"_thresh_", "_mag_",     "_roc_",
+                                        "_change_", "_gesture_", "_fault_"};
+    const char *kind = NULL, *property = strrchr(file, '_');
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds) && !kind; i++)
+        kind = strstr(file, kinds[i]);
+    if (strncmp(file, "in_", 3) || !kind || kind <= file + 3)
+        return false;
+    snprintf(out, size, "%.*s.", (int)(kind - file - 3), file + 3);
+    if (!strncmp(kind, "_thresh_", 8) && strncmp(kind, "_thresh_adaptive", 16) &&
+        property > kind + 8)
+        kind += 7;
+    if (property <= kind)
+        return false;
+    snprintf(out + strlen(out), size - strlen(out), "%.*s.%s", (int)(property - kind - 1), kind + 1,
+             property + 1);
+    return true;
+}
+
 static int add_event(struct iio *iio, const char *file)
 {
-    char name[64], path[PATH_SIZE];
+    char name[256], path[PATH_SIZE];
 
-    if (strncmp(file, "in_", 3) ||
-        (size_t)snprintf(name, sizeof(name), "events.%s", file + 3) >= sizeof(name))
+    if (!event_name(file, name, sizeof(name)))
         return 0;
     snprintf(path, sizeof(path), "%.200s/events/%.128s", iio->folder, file);
     if (ends_with(file, "_en"))
@@ -280,7 +305,7 @@ static void describe(const struct iio *iio, size_t index, struct hal_attribute *
     row->type = entry->role == ROLE_RAW      ? HAL_TYPE_INT
                 : entry->role == ROLE_SWITCH ? HAL_TYPE_BOOL
                                              : HAL_TYPE_FLOAT;
-    row->access = writable(entry->path) ? WRITE : READ;
+    row->access = writable(iio, entry) ? WRITE : READ;
     row->get = value ? value_get : file_get;
     row->set = value ? value_set : file_set;
     row->tag = (int64_t)index;

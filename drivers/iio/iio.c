@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/iio/events.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -10,31 +11,61 @@
 
 #include "iio.h"
 
+#define LOOK_NS 40000000 /* a wait sees a removal after this long */
+
 _Static_assert(sizeof(struct iio_event_data) == sizeof(struct hal_iio_event),
                "events are passed on as the kernel gives them");
+
+/* The kernel's poll says nothing of a device that was removed, so a wait looks by itself. */
+static int wait_input(struct hal_device *dev, hal_deadline until)
+{
+    const struct iio *iio = hal_device_state(dev);
+    hal_deadline look;
+    int rc;
+
+    if (until <= HAL_NOWAIT)
+        return -EAGAIN;
+    do {
+        look = hal_after(LOOK_NS);
+        if (!sysfs_exists(iio->folder))
+            return hal_fail(-ENODEV, "read", hal_device_uri(dev), "the device was removed");
+        rc = hal_device_wait(dev, HAL_LANE_READ, hal_device_fd(dev), POLLIN,
+                             look < until ? look : until);
+    } while (rc == -ETIMEDOUT && look < until);
+    return rc < 0 ? rc : 0;
+}
+
+static ssize_t read_once(struct hal_device *dev, void *buf, size_t len)
+{
+    const struct iio *iio = hal_device_state(dev);
+    ssize_t n = read(hal_device_fd(dev), buf, len);
+
+    if (n > 0)
+        return n;
+    if ((n < 0 && errno == ENODEV) || !sysfs_exists(iio->folder))
+        return hal_fail(-ENODEV, "read", hal_device_uri(dev), "the device was removed");
+    return n < 0 ? -errno : -EAGAIN;
+}
 
 static ssize_t iio_read(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
 {
     const struct iio *iio = hal_device_state(dev);
     size_t unit = iio->events ? sizeof(struct hal_iio_event) : iio->scan.size;
-    const char *uri = hal_device_uri(dev);
     ssize_t n;
 
-    (void)until;
     if (!unit)
-        return hal_fail_plain(-EOPNOTSUPP, "read", uri,
+        return hal_fail_plain(-EOPNOTSUPP, "read", hal_device_uri(dev),
                               "opened without channels= (for scans) or events=true");
     if (len < unit)
-        return hal_fail_plain(-EINVAL, "read", uri, "room for %zu bytes; %s has %zu", len,
+        return hal_fail_plain(-EINVAL, "read", hal_device_uri(dev),
+                              "room for %zu bytes; %s has %zu", len,
                               iio->events ? "an event" : "a scan", unit);
-    n = read(hal_device_fd(dev), buf, len);
-    if (n > 0)
-        return n;
-    if ((n < 0 && errno == ENODEV) || !sysfs_exists(iio->folder))
-        return hal_fail(-ENODEV, "read", uri, "the device was removed");
-    if (n == 0)
-        return -EAGAIN;
-    return errno == EAGAIN ? -EAGAIN : hal_fail(-errno, "read", uri, NULL);
+    while ((n = read_once(dev, buf, len)) == -EAGAIN) {
+        int err = wait_input(dev, until);
+        if (err)
+            return err;
+    }
+    return n;
 }
 
 static ssize_t iio_write(struct hal_device *dev, const void *buf, size_t len, hal_deadline until)
