@@ -22,7 +22,6 @@ _VALUES = struct.Struct("=QQ")  # struct hal_gpio_values
 _EVENT = struct.Struct("=QIIIIII16x")  # struct hal_gpio_event
 _INFO = struct.Struct("=IIII32s32s")  # struct hal_gpio_line
 _ABOUT = struct.Struct("=II32s32s")  # struct hal_gpio_chip
-_LOW, _HIGH = b"\0", b"\1"
 _EDGES: dict[int, Literal["rising", "falling"]] = {1: "rising", 2: "falling"}
 
 
@@ -107,9 +106,12 @@ class Gpio(Device):
         Unplugged: The chip was removed.
     """
 
-    __slots__ = ("_count",)
+    __slots__ = ("_gets", "_sets")
 
-    _count: int
+    # Arguments of HAL_GPIO_GET and HAL_GPIO_SET for each line alone, made when first needed. Those
+    # of SET are only read, so all threads may share them.
+    _gets: tuple[bytes, ...]
+    _sets: tuple[dict[int, bytearray], ...]
 
     direction = Setting[str]("direction", '"as-is", "input" or "output".')
     active_low = Setting[bool]("active_low", "Whether level 1 is the low voltage.")
@@ -124,10 +126,17 @@ class Gpio(Device):
     def __len__(self) -> int:
         """How many lines the device has; 0: it is the chip alone."""
         try:
-            return self._count
+            return len(self._gets)
         except AttributeError:
-            self._count = int(self.attributes["lines"])
-            return self._count
+            self._prepare()
+            return len(self._gets)
+
+    def _prepare(self) -> None:
+        bits = [1 << i for i in range(int(self.attributes["lines"]))]
+        self._sets = tuple(
+            {level: bytearray(_VALUES.pack(bit, bit * level)) for level in (0, 1)} for bit in bits
+        )
+        self._gets = tuple(_VALUES.pack(bit, 0) for bit in bits)
 
     def __bool__(self) -> bool:
         """True, also of a chip alone."""
@@ -152,13 +161,19 @@ class Gpio(Device):
 
     def __getitem__(self, index: int) -> int:
         """The level of one line, by its place in the address."""
-        return self._get(self._bit(index)) and 1
+        try:
+            values = bytearray(self._gets[index])
+        except (AttributeError, IndexError):
+            self._bit(index)
+            values = bytearray(self._gets[index])
+        self.control(_GET, values)
+        return 1 if any(values[8:]) else 0
 
     def __setitem__(self, index: int, level: Level) -> None:
         """Drive one line; the others keep their level."""
-        if index == 0 and len(self) == 1 and level in (0, 1):
-            self.write(_HIGH if level else _LOW)
-        else:
+        try:
+            self.control(_SET, self._sets[index][level])
+        except (AttributeError, LookupError):
             self.set({index: level})
 
     def __iter__(self) -> Iterator[bytes]:

@@ -104,7 +104,7 @@ static void list_chips(const struct chips *chips, char *out, size_t size)
 
     *out = '\0';
     for (int i = 0; i < chips->count && used < size; i++) {
-        struct gpiochip_info info;
+        struct gpiochip_info info = {0};
         char node[64];
         int fd;
 
@@ -129,7 +129,7 @@ static int find_label(const char *label, char *node, char *closed, size_t size)
     *closed = '\0';
     chips_find(&chips);
     for (int i = 0; i < chips.count; i++) {
-        struct gpiochip_info info;
+        struct gpiochip_info info = {0};
         char path[64];
         int fd;
 
@@ -235,7 +235,7 @@ static void search_all(const char *name, struct sighting *seen)
 
     chips_find(&chips);
     for (int i = 0; i < chips.count; i++) {
-        struct gpiochip_info info;
+        struct gpiochip_info info = {0};
         char node[64];
         int fd;
 
