@@ -19,6 +19,16 @@ static void set_held(struct hal_device *dev, size_t count)
     atomic_store_explicit(&dev->buffered, count, memory_order_relaxed);
 }
 
+size_t buffer_size(const struct hal_device *dev)
+{
+    return atomic_load_explicit(&dev->buffer_size, memory_order_relaxed);
+}
+
+static void set_size(struct hal_device *dev, size_t size)
+{
+    atomic_store_explicit(&dev->buffer_size, size, memory_order_relaxed);
+}
+
 static uint8_t *first(const struct hal_device *dev)
 {
     return dev->buffer + dev->buffer_start;
@@ -58,7 +68,8 @@ void buffer_release(struct hal_device *dev)
 {
     free(dev->buffer);
     dev->buffer = NULL;
-    dev->buffer_size = dev->buffer_start = 0;
+    set_size(dev, 0);
+    dev->buffer_start = 0;
     set_held(dev, 0);
     atomic_store_explicit(&dev->drop, 0, memory_order_relaxed);
 }
@@ -66,17 +77,17 @@ void buffer_release(struct hal_device *dev)
 /* Make room for `more` bytes behind what is held. */
 static int reserve(struct hal_device *dev, size_t more)
 {
-    size_t need = held(dev) + more, size = dev->buffer_size ? dev->buffer_size : CHUNK;
+    size_t need = held(dev) + more, size = buffer_size(dev);
     uint8_t *grown;
 
-    if (dev->buffer && dev->buffer_start + need <= dev->buffer_size)
+    if (dev->buffer_start + need <= size)
         return 0;
-    if (dev->buffer && need <= dev->buffer_size) {
+    if (need <= size) {
         memmove(dev->buffer, first(dev), held(dev));
         dev->buffer_start = 0;
         return 0;
     }
-    while (size < need)
+    for (size = size ? size : CHUNK; size < need;)
         size *= 2;
     grown = malloc(size);
     if (!grown)
@@ -85,7 +96,7 @@ static int reserve(struct hal_device *dev, size_t more)
         memcpy(grown, first(dev), held(dev));
     free(dev->buffer);
     dev->buffer = grown;
-    dev->buffer_size = size;
+    set_size(dev, size);
     dev->buffer_start = 0;
     return 0;
 }

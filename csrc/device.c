@@ -410,7 +410,7 @@ int hal_fd(hal_handle handle, int events)
 
 static size_t memory_of(const struct hal_device *dev)
 {
-    return sizeof(*dev) + strlen(dev->uri) + 1 + strlen(dev->address) + 1 + dev->buffer_size;
+    return sizeof(*dev) + strlen(dev->uri) + 1 + strlen(dev->address) + 1 + buffer_size(dev);
 }
 
 int hal_describe(hal_handle handle, struct hal_description *out, size_t size)

@@ -160,9 +160,9 @@ struct hal_device {
     int fd_in, fd_out;
     int plain_in, plain_out; /* the same where the driver has HAL_DRIVER_PLAIN_IO, else -1 */
 
-    /* Read buffer; touched by the holder of the read lane only, but for the two atomics. */
+    /* Read buffer; touched by the holder of the read lane only, but for the atomics. */
     uint8_t *buffer;
-    size_t buffer_size;
+    _Atomic size_t buffer_size;
     size_t buffer_start;
     _Atomic size_t buffered;
     _Atomic uint32_t drop; /* what is buffered is to be forgotten */
@@ -242,6 +242,10 @@ static inline int device_enter(hal_handle handle, enum hal_lane which, const cha
     if (UNLIKELY(!dev || atomic_load_explicit(&dev->fork_epoch, memory_order_relaxed) !=
                              atomic_load_explicit(&hal_fork_epoch, memory_order_relaxed)))
         return handle_refuse(handle, operation);
+    /* Before as well as after: a stale handle must not wait for, or share the fate of, whoever is
+     * in its place now. */
+    if (UNLIKELY(atomic_load_explicit(&dev->handle, memory_order_relaxed) != handle))
+        return handle_refuse(handle, operation);
     err = lane_enter(&dev->lanes[which], until);
     if (UNLIKELY(err))
         return device_refuse(handle, err, operation);
@@ -278,6 +282,8 @@ ssize_t device_leave(struct hal_device *dev, enum hal_lane which, const char *op
 
 /* Bytes that a read gets without a system call. */
 size_t buffer_pending(const struct hal_device *dev);
+/* Bytes that are allocated for it. */
+size_t buffer_size(const struct hal_device *dev);
 /* Move up to len buffered bytes to buf. */
 size_t buffer_take(struct hal_device *dev, void *buf, size_t len);
 void buffer_release(struct hal_device *dev);
