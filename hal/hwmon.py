@@ -19,7 +19,7 @@ class Sensor:
     Attributes:
         name: "temp1", "in0", "power1", "fan2".
         value: In ``unit``; None when it cannot be read now (no fan, the chip sleeps).
-        unit: "degC", "V", "A", "W", "J", "1/min", "%RH", "Hz", "".
+        unit: "°C", "V", "A", "W", "J", "1/min", "%RH", "Hz", "".
         label: What the board's maker calls it; "" when the kernel does not say.
         limits: Its limits by name: "max", "crit", "min" ...
         alarms: Names of alarms that are on: "max_alarm" ...

@@ -29,7 +29,7 @@ struct quantity {
 };
 
 static const struct quantity quantities[] = {
-    {"temp", "degC", 1e-3, "Temperature"},
+    {"temp", "°C", 1e-3, "Temperature"},
     {"in", "V", 1e-3, "Voltage"},
     {"curr", "A", 1e-3, "Current"},
     {"power", "W", 1e-6, "Power"},
@@ -180,7 +180,7 @@ static int list_sensors(struct hwmon *hwmon)
 /* ---- bytes ------------------------------------------------------------------------------------
  */
 
-/* All inputs, a line each: "temp1 45 degC". */
+/* All inputs, a line each: "temp1 45 °C". */
 static ssize_t hwmon_read(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
 {
     struct hwmon *hwmon = hal_device_state(dev);

@@ -102,7 +102,7 @@ def test_monitors_measure_in_si_units(lab_i2c: Module) -> None:
     lm75, power = devices.hwmon("lm75"), devices.hwmon("ltc4215")
     with hal.Hwmon.open(f"hwmon:{lm75.name}") as chip:
         (sensor,) = chip.sensors()
-        assert (sensor.name, sensor.unit) == ("temp1", "degC")
+        assert (sensor.name, sensor.unit) == ("temp1", "°C")
         assert sensor.value == pytest.approx(_files(lm75)["temp1_input"] / 1e3)
         assert sensor.limits["max"] == pytest.approx(float((lm75 / "temp1_max").read_text()) / 1e3)
         chip.attributes["temp1.max"] = 61.5
