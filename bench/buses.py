@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""I2C and SPI from Python beside smbus2 and spidev, on stand-in buses (``standin.c``).
+"""I2C, SPI and GPIO from Python beside smbus2, spidev and gpiod, on stand-ins (``standin.c``).
 
 No bus is needed: every contestant's request is one real ioctl(2) that does nothing, so what differs
 is what each does around it. "beyond the system call" is the time less that of the bare ioctl.
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import gpiod
 import smbus2
 import spidev
 
@@ -116,6 +117,38 @@ def _spi(bare: float) -> list[Row]:
     return [*rows, _batch(f"SPI, {BATCH} transfers of {SIZE} B in one call", batch)]
 
 
+def _gpio(bare: float) -> list[Row]:
+    on, off = gpiod.line.Value.ACTIVE, gpiod.line.Value.INACTIVE
+    output = gpiod.LineSettings(direction=gpiod.line.Direction.OUTPUT)
+    place = f"gpiochip{BUS}"
+    with (
+        hal.Gpio.open(f"gpio:{place}/0,1", direction="output") as ours,
+        gpiod.request_lines(f"/dev/{place}", config={(0, 1): output}) as theirs,
+    ):
+
+        def toggle() -> None:
+            ours[0] = 1
+            ours[0] = 0
+
+        def toggle_theirs() -> None:
+            theirs.set_value(0, on)
+            theirs.set_value(0, off)
+
+        theirs.set_values({0: on, 1: off})
+        assert ours.values == (1, 0)  # both reach the same lines
+        return [
+            *_rows("GPIO toggle (on, off)", "gpiod", toggle, toggle_theirs, 2 * bare),
+            *_rows("GPIO read", "gpiod", lambda: ours[0], lambda: theirs.get_value(0), bare),
+            *_rows(
+                "GPIO read, two lines",
+                "gpiod",
+                lambda: ours.values,
+                theirs.get_values,
+                bare,
+            ),
+        ]
+
+
 def _batch(name: str, found: dict[str, float]) -> Row:
     ours = found.pop("hal")
     ratio = found["one by one"] / ours
@@ -138,4 +171,4 @@ def rows() -> list[Row]:
 
 if __name__ == "__main__":
     alone = _bare(Path(sys.argv[1]))
-    print(json.dumps([asdict(row) for row in [*_i2c(alone), *_spi(alone)]]))
+    print(json.dumps([asdict(row) for row in [*_i2c(alone), *_spi(alone), *_gpio(alone)]]))

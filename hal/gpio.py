@@ -106,11 +106,12 @@ class Gpio(Device):
         Unplugged: The chip was removed.
     """
 
-    __slots__ = ("_gets", "_sets")
+    __slots__ = ("_count", "_plain", "_sets")
 
-    # Arguments of HAL_GPIO_GET and HAL_GPIO_SET for each line alone, made when first needed. Those
-    # of SET are only read, so all threads may share them.
-    _gets: tuple[bytes, ...]
+    # Learned when first needed: how many lines there are, the same where reading gives levels (else
+    # 0), and the argument of HAL_GPIO_SET for each line alone, which all threads may share.
+    _count: int
+    _plain: int
     _sets: tuple[dict[int, bytearray], ...]
 
     direction = Setting[str]("direction", '"as-is", "input" or "output".')
@@ -126,17 +127,19 @@ class Gpio(Device):
     def __len__(self) -> int:
         """How many lines the device has; 0: it is the chip alone."""
         try:
-            return len(self._gets)
+            return self._count
         except AttributeError:
             self._prepare()
-            return len(self._gets)
+            return self._count
 
     def _prepare(self) -> None:
-        bits = [1 << i for i in range(int(self.attributes["lines"]))]
+        count = int(self.attributes["lines"])
         self._sets = tuple(
-            {level: bytearray(_VALUES.pack(bit, bit * level)) for level in (0, 1)} for bit in bits
+            {level: bytearray(_VALUES.pack(1 << i, level << i)) for level in (0, 1)}
+            for i in range(count)
         )
-        self._gets = tuple(_VALUES.pack(bit, 0) for bit in bits)
+        self._plain = count if count and self.edge == "none" else 0
+        self._count = count
 
     def __bool__(self) -> bool:
         """True, also of a chip alone."""
@@ -151,9 +154,12 @@ class Gpio(Device):
     @property
     def values(self) -> tuple[int, ...]:
         """Levels of all lines, 0 or 1, in the order of the address; they may be assigned."""
-        count = len(self)
-        bits = self._get((1 << count) - 1)
-        return tuple([bits >> i & 1 for i in range(count)])
+        try:
+            if self._plain:
+                return tuple(self.read(self._plain))
+        except AttributeError:
+            self._prepare()
+        return self.get(*range(len(self)))
 
     @values.setter
     def values(self, levels: Sequence[Level]) -> None:
@@ -162,12 +168,11 @@ class Gpio(Device):
     def __getitem__(self, index: int) -> int:
         """The level of one line, by its place in the address."""
         try:
-            values = bytearray(self._gets[index])
+            if self._plain:
+                return self.read(self._plain)[index]
         except (AttributeError, IndexError):
             self._bit(index)
-            values = bytearray(self._gets[index])
-        self.control(_GET, values)
-        return 1 if any(values[8:]) else 0
+        return self.get(index)[0]
 
     def __setitem__(self, index: int, level: Level) -> None:
         """Drive one line; the others keep their level."""
