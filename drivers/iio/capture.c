@@ -93,6 +93,7 @@ static int add_element(struct hal_device *dev, const struct iio *iio, struct ele
     size_t length = strlen(file);
     char path[PATH_SIZE];
     bool output = !strncmp(file, "out_", 4);
+    const char *name = file + (output ? 4 : 3);
     double index = 0;
     int err;
 
@@ -100,8 +101,9 @@ static int add_element(struct hal_device *dev, const struct iio *iio, struct ele
         elements->count == ELEMENTS_MAX)
         return 0;
     snprintf(element->file, sizeof(element->file), "%.*s", (int)(length - 3), file);
-    snprintf(element->name, sizeof(element->name), "%s%.27s", output ? "out_" : "",
-             element->file + (output ? 4 : 3));
+    length -= 3 + (size_t)(name - file);
+    snprintf(element->name, sizeof(element->name), "%s%.*s", output ? "out_" : "",
+             length < 27 ? (int)length : 27, name);
     element_path(iio, element, "index", path);
     err = sysfs_number(path, &index);
     if (err)
