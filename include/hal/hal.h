@@ -10,6 +10,7 @@
 #include <hal/cache.h>
 #include <hal/deadline.h>
 #include <hal/device.h>
+#include <hal/dmabuf.h>
 #include <hal/driver.h>
 #include <hal/error.h>
 #include <hal/gpio.h>
