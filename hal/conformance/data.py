@@ -12,12 +12,10 @@ from hal._abi import ffi, lib
 
 from .check import check
 from .outcome import Broken
-from .raw import NOWAIT, Raw, Stopwatch, after, last_error, name_of
+from .raw import NOWAIT, UNKNOWN, Raw, Stopwatch, after, last_error, name_of
 from .subject import SOON, WAIT, Session
 
 SEED = 20210
-UNKNOWN = 0x7EADBEE5
-"""A request that no class of device has."""
 BUDGET = 1.0
 """Seconds that a round trip may go on, on a slow line."""
 TOTAL = 1 << 16
@@ -65,7 +63,7 @@ def short_reads(run: Session) -> str:
         results = [name_of(device.read(size, NOWAIT).result) for size in sizes]
         return "none longer than asked for: " + ", ".join(results)
     message = bytes(range(0x30, 0x30 + 20))
-    send(device, message)
+    device.send(message)
     read = b""
     for size in (1, 2, 3, 5, 9):
         got = device.read_exact(size, after(WAIT))
@@ -76,13 +74,6 @@ def short_reads(run: Session) -> str:
                 f"({name_of(got.result)}), after {read[: len(read) - len(got.data)]!r}"
             )
     return f"{len(message)} bytes in 5 reads"
-
-
-def send(device: Raw, data: bytes) -> None:
-    """Write all of it."""
-    result = device.write(data, after(WAIT))
-    if result != len(data):
-        raise Broken(f"a write of {len(data)} bytes: {name_of(result)} ({last_error()})")
 
 
 @check
@@ -101,7 +92,7 @@ def round_trip(run: Session) -> str:
     first = bytes(range(256))
     while done < TOTAL and (clock.seconds < BUDGET or not done):
         chunk = first if not done else chance.randbytes(chance.randint(1, 1024))
-        send(device, chunk)
+        device.send(chunk)
         back = _receive(device, chunk, chance)
         if back != chunk:
             at = next(i for i, (a, b) in enumerate(zip(chunk, back, strict=False)) if a != b)
@@ -170,7 +161,7 @@ def _read_too_much(run: Session, device: Raw, start: Any, size: int) -> None:
     if run.facts.no_echo or not run.subject.writes:
         return
     message = b"all there is"
-    send(device, message)
+    device.send(message)
     result = int(lib.hal_read(device.handle, start, size, after(WAIT)))
     if not 0 < result <= len(message):
         raise Broken(f"a read of {size} bytes: {name_of(result)}, not what there is")

@@ -9,9 +9,8 @@ import re
 from hal._abi import ffi, lib
 
 from .check import check
-from .data import UNKNOWN
 from .outcome import Broken, NotApplicable
-from .raw import NOWAIT, OpenFailed, Raw, after, last_error, name_of
+from .raw import NOWAIT, UNKNOWN, OpenFailed, Raw, after, last_error, name_of
 from .subject import WAIT, Session
 
 SENTENCE = re.compile(r'\S[^"]* ".+?": \S.*', re.DOTALL)
@@ -34,7 +33,7 @@ def error_messages(run: Session) -> str:
         Raw(nowhere, after(WAIT)).close()
         heard = "any address opens"
     except OpenFailed as error:
-        _sentence(error.result, "/no/such/address", f'opening "{nowhere}"')
+        _sentence(error.result, "/no/such", f'opening "{nowhere}"')
         heard = f"a wrong address gives {name_of(error.result)}"
     return f"unknown option, unknown attribute; {heard}"
 

@@ -16,7 +16,6 @@ from cffi import FFI
 from hal._abi import ffi, lib
 
 from .check import check
-from .data import send
 from .outcome import Broken, NotApplicable
 from .raw import NOWAIT, PAST, OpenFailed, Raw, Stopwatch, after, last_error, name_of
 from .subject import SOON, WAIT, Session
@@ -130,7 +129,7 @@ def handles_apart(run: Session) -> str:
             f"{name_of(now)} ({last_error()})"
         )
     if not run.facts.no_echo and run.subject.writes:
-        send(kept, b"still here")
+        kept.send(b"still here")
         got = kept.read_exact(10, after(WAIT))
         if got.data != b"still here":
             raise Broken(f"after the other was closed, {name_of(got.result)} ({last_error()})")
@@ -148,7 +147,7 @@ def fork(run: Session) -> str:
     device = run.open()
     echo = not run.facts.no_wait and not run.facts.no_echo and run.subject.writes
     if echo:
-        send(device, b"before")
+        device.send(b"before")
         device.poll(select.POLLIN, after(WAIT))
     before = device.read(16, NOWAIT).result if not echo else 0
     if text := _in_child(lambda: _all_give(device, errno.ESTALE)):
@@ -158,7 +157,7 @@ def fork(run: Session) -> str:
         if now != before and min(now, before) < 0:
             raise Broken(f"a read gave {name_of(before)} before the fork, {name_of(now)} after it")
         return "the child gets -ESTALE"
-    send(device, b" after")
+    device.send(b" after")
     got = device.read_exact(12, after(WAIT))
     if got.data != b"before after":
         raise Broken(f"in the parent {got.data!r} ({name_of(got.result)}) came of b'before after'")

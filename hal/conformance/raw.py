@@ -21,6 +21,8 @@ from .outcome import Broken
 NOWAIT = 0
 PAST = 1
 """A deadline that is over since this machine was switched on, and is not HAL_NOWAIT."""
+UNKNOWN = 0x7EADBEE5
+"""A request that no class of device has."""
 GUARD = b"\xa5\x5a" * 8
 """Stands behind a buffer: whoever changes it has written too far."""
 
@@ -130,6 +132,12 @@ class Raw:
     def write(self, data: bytes, until: int) -> int:
         """hal_write()."""
         return int(lib.hal_write(self.handle, ffi.from_buffer(data), len(data), until))
+
+    def send(self, data: bytes) -> None:
+        """hal_write() of all of it, within five seconds."""
+        result = self.write(data, after(5.0))
+        if result != len(data):
+            raise Broken(f"a write of {len(data)} bytes: {name_of(result)} ({last_error()})")
 
     def poll(self, events: int, until: int) -> int:
         """hal_poll()."""

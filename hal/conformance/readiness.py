@@ -8,7 +8,6 @@ import os
 import select
 
 from .check import check
-from .data import send
 from .outcome import Broken, NotApplicable
 from .raw import NOWAIT, Raw, Stopwatch, after, last_error, name_of
 from .subject import SOON, WAIT, Session
@@ -35,7 +34,7 @@ def poll_agrees(run: Session) -> str:
         raise Broken(f"a poll of 20 ms: {name_of(says)} after {clock.seconds * 1e3:.1f} ms")
     if run.facts.no_echo or not run.subject.writes:
         return "nothing to read: both say so"
-    send(device, b"one\ntwo")
+    device.send(b"one\ntwo")
     says = device.poll(select.POLLIN, after(WAIT))
     if says < 0 or not says & select.POLLIN:
         raise Broken(f"bytes have come, and a poll for POLLIN says {name_of(says)}")

@@ -7,7 +7,6 @@ import errno
 from collections import Counter
 
 from .check import check
-from .data import send
 from .outcome import Broken
 from .raw import NOWAIT, Stopwatch, after, last_error, name_of
 from .subject import SOON, WAIT, Session
@@ -34,7 +33,7 @@ def read_and_write(run: Session) -> str:
     def write() -> int:
         clock = Stopwatch()
         while len(sent) * len(TEXT) < TOTAL and clock.seconds < BUDGET:
-            send(device, TEXT)
+            device.send(TEXT)
             sent.append(TEXT)
         return len(sent)
 

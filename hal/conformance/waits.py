@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 
 from .check import check
-from .data import send
 from .outcome import Broken, NotApplicable
 from .raw import NOWAIT, PAST, Raw, Stopwatch, after, last_error, name_of
 from .subject import BEGIN, SOON, WAIT, Session
@@ -21,7 +20,7 @@ AT_ONCE = 0.02
 """Seconds that a call which does not wait may take, at its best of five tries."""
 SHORT = 0.02
 FULL = 8 << 20
-"""Bytes after which a device that goes on taking them is held to be bottomless."""
+"""Bytes (or two seconds) after which a device that goes on taking them is held to be bottomless."""
 
 
 def expect(result: int, number: int, what: str) -> None:
@@ -87,7 +86,7 @@ def past_deadline(run: Session) -> str:
         raise Broken(f"a read with a deadline in the past took {clock.seconds:.2f} s")
     took = clock.seconds
     if not run.facts.no_echo and run.subject.writes:
-        send(device, b"x")
+        device.send(b"x")
         _wait_for_input(device)
         got = device.read(16, PAST)
         if got.data != b"x":
@@ -115,7 +114,7 @@ def interrupted(run: Session) -> str:
     device = run.open()
     echo = not run.facts.no_echo and run.subject.writes
     if echo:
-        send(device, b"abc")
+        device.send(b"abc")
     clock = Stopwatch()
     with _signal_after(BEGIN):
         result = device.read_exact(8, after(WAIT)).result if echo else _read(device)
@@ -123,7 +122,7 @@ def interrupted(run: Session) -> str:
     if clock.seconds > BEGIN + SOON:
         raise Broken(f"the read ended {clock.seconds - BEGIN:.2f} s after the signal")
     if echo:
-        send(device, b"defgh")
+        device.send(b"defgh")
         got = device.read_exact(8, after(WAIT))
         if got.data != b"abcdefgh":
             raise Broken(f"after it, {got.data!r} ({name_of(got.result)}) came of b'abcdefgh'")
@@ -207,14 +206,15 @@ def cancel_write(run: Session) -> str:
 
 def _fill(device: Raw) -> None:
     taken = 0
-    while taken < FULL:
+    clock = Stopwatch()
+    while taken < FULL and clock.seconds < 2 * SOON:
         result = device.write(bytes(65536), after(BEGIN))
         if result in (-errno.EAGAIN, -errno.ETIMEDOUT):
             return
         if result < 0:
             raise NotApplicable(f"it cannot be filled: {last_error()}")
         taken += result
-    raise NotApplicable(f"writes do not wait here: {taken >> 20} MiB were taken")
+    raise NotApplicable(f"writes do not wait here: {taken} bytes were taken")
 
 
 @check
