@@ -52,6 +52,19 @@ PyObject *handle_transfer(PyObject *self, PyObject *const *args, Py_ssize_t coun
 PyObject *handle_control(PyObject *self, PyObject *const *args, Py_ssize_t count,
                          PyObject *keywords);
 
+/* ---- memory.cpp: methods of the handle, and the class of what map() returns ---- */
+
+PyObject *handle_load(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+PyObject *handle_store(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+PyObject *handle_update(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                        PyObject *keywords);
+PyObject *handle_read_at(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                         PyObject *keywords);
+PyObject *handle_write_at(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                          PyObject *keywords);
+PyObject *handle_map(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+PyObject *mapping_type_new(PyObject *module);
+
 /* ---- error.cpp ---- */
 
 /* Find the classes of hal/errors.py. Once, before anything is raised. */

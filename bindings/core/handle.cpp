@@ -449,6 +449,36 @@ PyMethodDef methods[] = {
                 "    buffer: Its flat argument. A writable buffer is changed in place; of a\n"
                 "        read-only one a copy is passed, and the answer in it is dropped.\n\n"
                 "Returns:\n    0 or a count, as the request says."),
+    fast_method("load", handle_load,
+                "load($self, offset, width=4)\n--\n\n"
+                "Read a register: one access of exactly width (1, 2, 4 or 8) bytes.\n\n"
+                "Args:\n    offset: Bytes from the device's start, a multiple of the width.\n\n"
+                "Returns:\n    What was read, 0 or more."),
+    fast_method("store", handle_store,
+                "store($self, offset, value, width=4)\n--\n\n"
+                "Write a register: one access of exactly width (1, 2, 4 or 8) bytes."),
+    fast_method("update", handle_update,
+                "update($self, offset, mask, value, width=4)\n--\n\n"
+                "Change the bits of a register that are set in mask, and leave the others.\n\n"
+                "No other register call on this device comes between the read and the write.\n\n"
+                "Returns:\n    What it held before."),
+    fast_method("read_at", handle_read_at,
+                "read_at($self, n, offset, timeout=...)\n--\n\n"
+                "Read a block at an offset.\n\n"
+                "Returns:\n    The bytes; fewer than n at the device's end."),
+    fast_method("write_at", handle_write_at,
+                "write_at($self, buffer, offset, timeout=...)\n--\n\n"
+                "Write any buffer at an offset.\n\n"
+                "Returns:\n    How many bytes were written; fewer at the device's end."),
+    fast_method(
+        "map", handle_map,
+        "map($self, offset=0, length=0, *, write=True, write_combine=False, sync=False)\n"
+        "--\n\n"
+        "Map a part of the device into this process; length 0: the rest of it.\n\n"
+        "Args:\n    write_combine: For prefetchable PCI memory.\n"
+        "    sync: For persistent memory: stores last once flushed (MAP_SYNC).\n\n"
+        "Returns:\n    A Mapping, for numpy.frombuffer() and memoryview(). It outlives the\n"
+        "    device, and is unmapped when nothing refers to it any more."),
     {"cancel", method_cancel, METH_NOARGS,
      "cancel($self)\n--\n\nEnd every call that waits in this device now; it raises Cancelled."},
     {"close", method_close, METH_NOARGS,

@@ -138,6 +138,10 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used())
     if (!type || !errors_load())
         throw py::error_already_set();
     m.attr("Handle") = py::reinterpret_steal<py::object>(type);
+    PyObject *mapping = mapping_type_new(m.ptr());
+    if (!mapping)
+        throw py::error_already_set();
+    m.attr("Mapping") = py::reinterpret_steal<py::object>(mapping);
     if (!faces_add(m.ptr(), type))
         throw py::error_already_set();
     m.def("open", open, py::arg("uri"), py::arg("timeout"), py::arg("faces"), py::arg("face"));

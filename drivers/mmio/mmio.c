@@ -5,10 +5,10 @@
  *     mmio:0000:00:04.0/0?enable=true      BAR 0 of a PCI device
  *     mmio:uio0/0                          map 0 of a UIO device
  *     mmio:0xfe000000+0x1000               physical memory, where /dev/mem allows it
+ *     mmio:/dev/shm/registers              a file, as a stand-in; nodes as /dev/gpiomem+0x1000
  *
  * The region is mapped when the device is opened; every access is one load or store of the
- * processor, so nothing here waits, and nothing is cached. A PCI device that is pulled out answers
- * all ones, as PCI Express has it.
+ * processor, so nothing here waits, and nothing is cached.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,7 @@
 
 struct mmio {
     struct region region;
-    uint8_t *base; /* what was mapped: whole pages */
-    size_t base_length;
+    struct hal_mapping all;
     volatile uint8_t *registers; /* byte 0 of the region */
     bool swap;                   /* the device's byte order is not ours */
     bool read_only;
@@ -55,8 +54,8 @@ static int check_writable(struct hal_device *dev, const char *operation)
                : 0;
 }
 
-/* ---- registers: one access each
- * ------------------------------------------------------------------ */
+/* ---- registers: one access each ----------------------------------------------------------------
+ */
 
 static uint64_t load_once(volatile const uint8_t *at, unsigned width, bool swap)
 {
@@ -120,8 +119,8 @@ static int mmio_store(struct hal_device *dev, uint64_t offset, unsigned width, u
     return 0;
 }
 
-/* ---- blocks: as wide as the alignment of both ends allows, at most 8 bytes an access
- * -------------- */
+/* ---- blocks: as wide as the alignment of both ends allows, at most 8 bytes an access -----------
+ */
 
 static unsigned width_at(uint64_t offset, size_t left)
 {
@@ -199,27 +198,32 @@ static ssize_t mmio_write(struct hal_device *dev, const void *buf, size_t len, h
                     "registers have offsets: use hal_store() or hal_write_at()");
 }
 
-/* ---- mapping
- * ------------------------------------------------------------------------------------- */
+/* ---- mapping -----------------------------------------------------------------------------------
+ */
 
-/* mmap(2) a part of a region: whole pages around it. */
-static int map_part(const struct region *region, const char *path, uint64_t offset, size_t length,
-                    int protection, void **base, size_t *base_length)
+/* mmap(2) the part of a region that `mapping` names: whole pages around it. */
+static int map_part(const struct region *region, const char *path, int protection,
+                    struct hal_mapping *mapping)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t first = (region->start + offset) & ~(page - 1);
-    uint64_t end = (region->start + offset + length + page - 1) & ~(page - 1);
+    uint64_t start = region->start + mapping->offset;
+    uint64_t first = (region->whole ? region->start : start) & ~(page - 1);
     int fd = hal_open_node(path, (protection & PROT_WRITE ? O_RDWR : O_RDONLY) | O_SYNC), err = 0;
+    void *base;
 
     if (fd < 0)
         return fd;
-    *base_length = (size_t)(end - first);
-    *base = mmap(NULL, *base_length, protection, MAP_SHARED, fd, (off_t)first);
-    if (*base == MAP_FAILED)
+    mapping->base_length = (size_t)(((start + mapping->length + page - 1) & ~(page - 1)) - first);
+    base = mmap(NULL, mapping->base_length, protection, MAP_SHARED, fd, (off_t)first);
+    if (base == MAP_FAILED)
         err = hal_fail(-errno, "map", path,
                        "%zu bytes; EPERM and EINVAL mean that the kernel protects it: a driver "
                        "claims it, lockdown, or CONFIG_IO_STRICT_DEVMEM",
-                       *base_length);
+                       mapping->base_length);
+    if (!err) {
+        mapping->base = base;
+        mapping->address = (uint8_t *)base + (start - first);
+    }
     close(fd);
     return err;
 }
@@ -244,17 +248,11 @@ static int mmio_map(struct hal_device *dev, struct hal_mapping *mapping)
                         "%s is not prefetchable: no write-combining", region->what);
     if (!mapping->length)
         mapping->length = (size_t)(region->size - mapping->offset);
-    err = map_part(region, combine ? region->combining_path : region->path, mapping->offset,
-                   mapping->length, protection, &mapping->base, &mapping->base_length);
-    if (err)
-        return err;
-    mapping->address = (uint8_t *)mapping->base +
-                       (region->start + mapping->offset) % (uint64_t)sysconf(_SC_PAGESIZE);
-    return 0;
+    return map_part(region, combine ? region->combining_path : region->path, protection, mapping);
 }
 
-/* ---- attributes
- * ------------------------------------------------------------------------------------ */
+/* ---- attributes --------------------------------------------------------------------------------
+ */
 
 static int get_size(struct hal_device *dev, const struct hal_attribute *attr, struct hal_value *out)
 {
@@ -320,8 +318,8 @@ static const struct hal_attribute attributes[] = {
      .get = get_what},
 };
 
-/* ---- opening
- * --------------------------------------------------------------------------------------- */
+/* ---- opening -----------------------------------------------------------------------------------
+ */
 
 static bool option(const struct hal_device *dev, const char *name)
 {
@@ -339,10 +337,22 @@ static bool must_swap(const struct hal_device *dev)
     return !strcmp(order.s, little ? "big" : "little");
 }
 
+/* An offset that is a multiple of the width must be an address that is one. */
+static int check_region(struct hal_device *dev, const struct region *region)
+{
+    if (region->start % 8)
+        return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev),
+                              "registers begin at a multiple of 8 bytes, not at 0x%" PRIx64,
+                              region->start);
+    if (!region->size || region->size > INT64_MAX - region->start)
+        return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev),
+                              "%" PRIu64 " bytes at 0x%" PRIx64, region->size, region->start);
+    return 0;
+}
+
 static int mmio_init(struct hal_device *dev)
 {
     struct mmio *mmio = calloc(1, sizeof(*mmio));
-    void *base;
     int err;
 
     if (!mmio)
@@ -351,15 +361,16 @@ static int mmio_init(struct hal_device *dev)
     mmio->read_only = option(dev, "read_only");
     err = find_region(dev, option(dev, "force"), option(dev, "enable"), &mmio->region);
     if (!err)
-        err = map_part(&mmio->region, mmio->region.path, 0, (size_t)mmio->region.size,
-                       mmio->read_only ? PROT_READ : PROT_READ | PROT_WRITE, &base,
-                       &mmio->base_length);
+        err = check_region(dev, &mmio->region);
+    mmio->all.length = (size_t)mmio->region.size;
+    if (!err)
+        err = map_part(&mmio->region, mmio->region.path,
+                       mmio->read_only ? PROT_READ : PROT_READ | PROT_WRITE, &mmio->all);
     if (err) {
         free(mmio);
         return err;
     }
-    mmio->base = base;
-    mmio->registers = mmio->base + mmio->region.start % (uint64_t)sysconf(_SC_PAGESIZE);
+    mmio->registers = mmio->all.address;
     hal_device_set_state(dev, mmio);
     return 0;
 }
@@ -368,7 +379,7 @@ static void mmio_fini(struct hal_device *dev)
 {
     struct mmio *mmio = mmio_of(dev);
 
-    munmap(mmio->base, mmio->base_length);
+    hal_unmap(&mmio->all);
     free(mmio);
 }
 
@@ -379,8 +390,8 @@ static const struct driver_ops mmio_ops = {
     .fini = mmio_fini,
     .attributes = attributes,
     .attribute_count = sizeof(attributes) / sizeof(attributes[0]),
-    .summary = "Registers in memory: PCI BARs, UIO maps, physical memory",
-    .address = "PCI/BAR | uioN/MAP | 0xADDR+0xLEN",
+    .summary = "Registers in memory: PCI BARs, UIO maps, physical memory, files",
+    .address = "PCI/BAR | uioN/MAP | 0xADDR+0xLEN | /FILE[+0xLEN]",
     .load = mmio_load,
     .store = mmio_store,
     .read_at = mmio_read_at,

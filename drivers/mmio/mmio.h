@@ -15,6 +15,7 @@ struct region {
     char combining_path[PATH_MAX]; /* the same with write-combining; "" when there is none */
     uint64_t start;                /* offset in the file */
     uint64_t size;                 /* bytes */
+    bool whole; /* the offset in the file chooses the region: map all of it or nothing */
     bool prefetchable;
     char what[96]; /* "PCI 8086:100e BAR 0", for messages and attributes */
 };

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where registers come from: PCI base address registers, maps of UIO devices, physical memory.
+/* Where registers come from: PCI base address registers, maps of UIO devices, physical memory,
+ * files.
  * Sources: Documentation/PCI/sysfs-pci.rst, Documentation/driver-api/uio-howto.rst, mem(4). */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mmio.h"
@@ -54,8 +56,7 @@ static int check_unbound(struct hal_device *dev, const char *folder, bool force)
     char driver[NAME_MAX_SHOWN];
 
     bound_driver(folder, driver);
-    if (!*driver || force || !strcmp(driver, "uio_pci_generic") || !strcmp(driver, "vfio-pci") ||
-        !strcmp(driver, "pci-stub"))
+    if (!*driver || force || !strcmp(driver, "uio_pci_generic") || !strcmp(driver, "pci-stub"))
         return 0;
     return hal_fail(-EBUSY, "open", hal_device_uri(dev),
                     "the kernel driver %s is bound to it; unbind it (echo ADDRESS > "
@@ -147,7 +148,7 @@ static int find_bar(struct hal_device *dev, const char *address, unsigned bar, b
     return 0;
 }
 
-/* ---- UIO: uioN/MAP ------------------------------------------------------------------------------
+/* ---- UIO: uioN/MAP -----------------------------------------------------------------------------
  */
 
 /* Map N of a UIO device is found at N pages in the file (UIO howto); registers may begin inside. */
@@ -167,14 +168,15 @@ static int find_map(struct hal_device *dev, unsigned uio, unsigned map, struct r
         err = read_number(path, &offset);
     if (err)
         return err;
+    out->whole = true;
     out->start = (uint64_t)map * (uint64_t)sysconf(_SC_PAGESIZE) + offset;
     snprintf(out->path, sizeof(out->path), "/dev/uio%u", uio);
     snprintf(out->what, sizeof(out->what), "UIO device %u map %u", uio, map);
     return 0;
 }
 
-/* ---- physical memory: 0xADDRESS+0xLENGTH
- * --------------------------------------------------------- */
+/* ---- physical memory: 0xADDRESS+0xLENGTH -------------------------------------------------------
+ */
 
 static int find_physical(uint64_t start, uint64_t size, struct region *out)
 {
@@ -182,6 +184,38 @@ static int find_physical(uint64_t start, uint64_t size, struct region *out)
     out->size = size;
     snprintf(out->path, sizeof(out->path), "/dev/mem");
     snprintf(out->what, sizeof(out->what), "physical 0x%" PRIx64, start);
+    return 0;
+}
+
+/* ---- a file: /PATH, /PATH+0xLENGTH -------------------------------------------------------------
+ */
+
+/* "/a+0x10" is the length 0x10 of "/a", unless there is a file of that whole name. */
+static int find_file(struct hal_device *dev, const char *address, struct region *out)
+{
+    const char *plus = strrchr(address, '+');
+    struct stat facts;
+    char *end = NULL;
+
+    if (strlen(address) >= sizeof(out->path))
+        return hal_fail(-ENAMETOOLONG, "open", hal_device_uri(dev), NULL);
+    strcpy(out->path, address);
+    if (plus && access(address, F_OK)) {
+        out->size = strtoull(plus + 1, &end, 0);
+        if (end == plus + 1 || *end)
+            return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev),
+                                  "after '+' comes a length, not \"%s\"", plus + 1);
+        out->path[plus - address] = '\0';
+    } else if (!stat(address, &facts)) {
+        out->size = (uint64_t)facts.st_size;
+        if (!out->size)
+            return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev),
+                                  "%s does not tell its size: give it as %s+0x1000", address,
+                                  address);
+    } else {
+        out->size = 1; /* opening it says what is wrong */
+    }
+    snprintf(out->what, sizeof(out->what), "%.95s", out->path);
     return 0;
 }
 
@@ -194,6 +228,8 @@ int find_region(struct hal_device *dev, bool force, bool enable, struct region *
     int used = 0;
 
     memset(out, 0, sizeof(*out));
+    if (*address == '/')
+        return find_file(dev, address, out);
     if (sscanf(address, "uio%u/%u%n", &a, &b, &used) == 2 && !address[used])
         return find_map(dev, a, b, out);
     used = 0;
@@ -205,5 +241,5 @@ int find_region(struct hal_device *dev, bool force, bool enable, struct region *
         return find_bar(dev, pci, b, force, enable, out);
     return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev),
                           "the address is a PCI BAR (0000:00:04.0/0 .. 5), a UIO map (uio0/0), or "
-                          "physical memory (0xfe000000+0x1000)");
+                          "physical memory (0xfe000000+0x1000), or a file (/dev/shm/registers)");
 }

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Devices that are memory: registers and blocks as methods of the handle, and hal._core.Mapping,
+ * which owns a mapping and gives it out by the buffer protocol. */
+#include "arguments.h"
+
+#include <cinttypes>
+
+namespace
+{
+
+PyTypeObject *mapping_type;
+
+Handle *as_handle(PyObject *self)
+{
+    return reinterpret_cast<Handle *>(self);
+}
+
+/* A number of the machine: any int within 0 .. 2^64-1. */
+bool number(const char *operation, const char *parameter, PyObject *value, uint64_t *out)
+{
+    if (!value)
+        return true;
+    if (!PyLong_Check(value)) {
+        PyObject *index = PyNumber_Index(value); /* numpy integers, IntEnum ... */
+        bool good = index && number(operation, parameter, index, out);
+        Py_XDECREF(index);
+        return good;
+    }
+    *out = PyLong_AsUnsignedLongLong(value);
+    if (*out != UINT64_MAX || !PyErr_Occurred())
+        return true;
+    PyErr_Clear();
+    raise_invalid("%s: %s must be within 0 .. 2**64-1", operation, parameter);
+    return false;
+}
+
+bool access_width(const char *operation, PyObject *value, unsigned *out)
+{
+    uint64_t width = *out;
+
+    if (!number(operation, "width", value, &width))
+        return false;
+    *out = width <= 8 ? (unsigned)width : 9; /* what the library refuses, it words */
+    return true;
+}
+
+/* Bits that a register of this width does not have are an error, not lost. */
+bool fits(const char *operation, const char *parameter, uint64_t value, unsigned width)
+{
+    if (width >= 8 || value >> (8 * width) == 0)
+        return true;
+    raise_invalid("%s: %s 0x%" PRIx64 " does not fit into %u byte%s", operation, parameter, value,
+                  width, width == 1 ? "" : "s");
+    return false;
+}
+
+const char *const load_parameters[] = {"offset", "width", nullptr};
+const char *const store_parameters[] = {"offset", "value", "width", nullptr};
+const char *const update_parameters[] = {"offset", "mask", "value", "width", nullptr};
+const char *const read_at_parameters[] = {"n", "offset", "timeout", nullptr};
+const char *const write_at_parameters[] = {"buffer", "offset", "timeout", nullptr};
+const char *const map_parameters[] = {"offset",        "length", "write",
+                                      "write_combine", "sync",   nullptr};
+
+} // namespace
+
+/* ---- registers ------------------------------------------------------------------------------ */
+
+PyObject *handle_load(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    static const Signature signature = {"load", load_parameters, 1};
+    Handle *self = as_handle(object);
+    PyObject *given[2] = {};
+    uint64_t offset = 0, value = 0;
+    unsigned width = 4;
+    long result;
+
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("load", "offset", given[0], &offset) || !access_width("load", given[1], &width))
+        return nullptr;
+    result = blocking([&] { return (long)hal_load(self->handle.load(), offset, width, &value); });
+    return result < 0 ? raise(result, "load", self) : PyLong_FromUnsignedLongLong(value);
+}
+
+PyObject *handle_store(PyObject *object, PyObject *const *args, Py_ssize_t count,
+                       PyObject *keywords)
+{
+    static const Signature signature = {"store", store_parameters, 2};
+    Handle *self = as_handle(object);
+    PyObject *given[3] = {};
+    uint64_t offset = 0, value = 0;
+    unsigned width = 4;
+    long result;
+
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("store", "offset", given[0], &offset) ||
+        !number("store", "value", given[1], &value) || !access_width("store", given[2], &width) ||
+        !fits("store", "value", value, width))
+        return nullptr;
+    result = blocking([&] { return (long)hal_store(self->handle.load(), offset, width, value); });
+    if (result < 0)
+        return raise(result, "store", self);
+    Py_RETURN_NONE;
+}
+
+PyObject *handle_update(PyObject *object, PyObject *const *args, Py_ssize_t count,
+                        PyObject *keywords)
+{
+    static const Signature signature = {"update", update_parameters, 3};
+    Handle *self = as_handle(object);
+    PyObject *given[4] = {};
+    uint64_t offset = 0, mask = 0, value = 0, old = 0;
+    unsigned width = 4;
+    long result;
+
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("update", "offset", given[0], &offset) ||
+        !number("update", "mask", given[1], &mask) ||
+        !number("update", "value", given[2], &value) || !access_width("update", given[3], &width) ||
+        !fits("update", "mask", mask, width) || !fits("update", "value", value, width))
+        return nullptr;
+    result = blocking(
+        [&] { return (long)hal_update(self->handle.load(), offset, width, mask, value, &old); });
+    return result < 0 ? raise(result, "update", self) : PyLong_FromUnsignedLongLong(old);
+}
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
+PyObject *handle_read_at(PyObject *object, PyObject *const *args, Py_ssize_t count,
+                         PyObject *keywords)
+{
+    static const Signature signature = {"read_at", read_at_parameters, 2};
+    Handle *self = as_handle(object);
+    PyObject *given[3] = {}, *bytes;
+    Py_ssize_t n = 0;
+    uint64_t offset = 0;
+    hal_deadline until;
+    long result;
+
+    if (!bind(signature, args, count, keywords, given) || !length(signature, "n", given[0], &n) ||
+        !number("read_at", "offset", given[1], &offset) || !deadline(self, given[2], &until) ||
+        !(bytes = PyBytes_FromStringAndSize(nullptr, n)))
+        return nullptr;
+    result = blocking([&] {
+        return (long)hal_read_at(self->handle.load(), PyBytes_AS_STRING(bytes), (size_t)n, offset,
+                                 until);
+    });
+    if (result < 0) {
+        Py_DECREF(bytes);
+        return raise(result, "read_at", self);
+    }
+    if (result != n)
+        _PyBytes_Resize(&bytes, result);
+    return bytes;
+}
+
+PyObject *handle_write_at(PyObject *object, PyObject *const *args, Py_ssize_t count,
+                          PyObject *keywords)
+{
+    static const Signature signature = {"write_at", write_at_parameters, 2};
+    Handle *self = as_handle(object);
+    PyObject *given[3] = {};
+    Memory memory;
+    uint64_t offset = 0;
+    hal_deadline until;
+
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("write_at", "offset", given[1], &offset) || !deadline(self, given[2], &until) ||
+        !memory.readable("write_at", given[0]))
+        return nullptr;
+    return count_or_raise(self, "write_at", blocking([&] {
+                              return (long)hal_write_at(self->handle.load(), memory.data,
+                                                        (size_t)memory.size, offset, until);
+                          }));
+}
+
+/* ---- mappings ------------------------------------------------------------------------------- */
+
+namespace
+{
+
+struct Mapping {
+    PyObject_HEAD hal_mapping memory;
+    Py_ssize_t exports; /* views that are out */
+};
+
+Mapping *as_mapping(PyObject *self)
+{
+    return reinterpret_cast<Mapping *>(self);
+}
+
+bool flag(PyObject *value, uint32_t bit, bool initial, uint32_t *flags)
+{
+    int truth = value ? PyObject_IsTrue(value) : initial;
+
+    if (truth > 0)
+        *flags |= bit;
+    return truth >= 0;
+}
+
+bool check_open(const Mapping *self)
+{
+    if (self->memory.base)
+        return true;
+    PyErr_SetString(PyExc_ValueError, "the mapping is closed");
+    return false;
+}
+
+int get_buffer(PyObject *object, Py_buffer *view, int flags)
+{
+    Mapping *self = as_mapping(object);
+    bool readonly = !(self->memory.flags & HAL_MAP_WRITE);
+
+    view->obj = nullptr;
+    if (!check_open(self) || PyBuffer_FillInfo(view, object, self->memory.address,
+                                               (Py_ssize_t)self->memory.length, readonly, flags))
+        return -1;
+    self->exports++;
+    return 0;
+}
+
+void release_buffer(PyObject *object, Py_buffer *)
+{
+    as_mapping(object)->exports--;
+}
+
+Py_ssize_t mapping_length(PyObject *self)
+{
+    return (Py_ssize_t)as_mapping(self)->memory.length;
+}
+
+PyObject *mapping_close(PyObject *object, PyObject *)
+{
+    Mapping *self = as_mapping(object);
+
+    if (self->exports) {
+        PyErr_Format(PyExc_BufferError,
+                     "close: %zd view%s of the mapping %s still in use (arrays, memoryviews)",
+                     self->exports, self->exports == 1 ? "" : "s",
+                     self->exports == 1 ? "is" : "are");
+        return nullptr;
+    }
+    if (self->memory.base)
+        hal_unmap(&self->memory);
+    Py_RETURN_NONE;
+}
+
+PyObject *mapping_enter(PyObject *self, PyObject *)
+{
+    Py_INCREF(self);
+    return self;
+}
+
+PyObject *mapping_exit(PyObject *self, PyObject *)
+{
+    return mapping_close(self, nullptr);
+}
+
+void mapping_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+
+    if (as_mapping(object)->memory.base)
+        hal_unmap(&as_mapping(object)->memory);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyObject *mapping_repr(PyObject *object)
+{
+    const hal_mapping *memory = &as_mapping(object)->memory;
+
+    if (!memory->base)
+        return PyUnicode_FromString("<hal mapping closed>");
+    return PyUnicode_FromFormat("<hal mapping of %zu bytes at %p%s>", memory->length,
+                                memory->address,
+                                memory->flags & HAL_MAP_WRITE ? "" : ", read-only");
+}
+
+PyObject *get_address(PyObject *self, void *)
+{
+    return PyLong_FromVoidPtr(as_mapping(self)->memory.address);
+}
+
+PyObject *get_offset(PyObject *self, void *)
+{
+    return PyLong_FromUnsignedLongLong(as_mapping(self)->memory.offset);
+}
+
+PyObject *get_flags(PyObject *self, void *)
+{
+    return PyLong_FromUnsignedLong(as_mapping(self)->memory.flags);
+}
+
+PyObject *get_closed(PyObject *self, void *)
+{
+    return PyBool_FromLong(!as_mapping(self)->memory.base);
+}
+
+PyMethodDef methods[] = {
+    {"close", mapping_close, METH_NOARGS,
+     "close($self)\n--\n\n"
+     "Unmap now. Twice does nothing.\n\n"
+     "Raises:\n    BufferError: an array or memoryview of it is still in use."},
+    {"__enter__", mapping_enter, METH_NOARGS, nullptr},
+    {"__exit__", mapping_exit, METH_VARARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef properties[] = {
+    {"address", get_address, nullptr, "Where it is in this process; 0 when closed.", nullptr},
+    {"offset", get_offset, nullptr, "Bytes from the device's start.", nullptr},
+    {"flags", get_flags, nullptr, "enum hal_map_flag: what was got.", nullptr},
+    {"closed", get_closed, nullptr, "Whether close() was called.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc,
+     const_cast<char *>(
+         "Memory of a device in this process, for numpy.frombuffer() and memoryview().\n\n"
+         "It outlives the device, and is unmapped when nothing refers to it any more.")},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_repr, reinterpret_cast<void *>(mapping_repr)},
+    {Py_tp_dealloc, reinterpret_cast<void *>(mapping_dealloc)},
+    {Py_sq_length, reinterpret_cast<void *>(mapping_length)},
+    {Py_bf_getbuffer, reinterpret_cast<void *>(get_buffer)},
+    {Py_bf_releasebuffer, reinterpret_cast<void *>(release_buffer)},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {
+    "hal._core.Mapping",
+    sizeof(Mapping),
+    0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    slots,
+};
+
+} // namespace
+
+PyObject *mapping_type_new(PyObject *module)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, &spec, nullptr);
+
+    mapping_type = reinterpret_cast<PyTypeObject *>(type);
+    return type;
+}
+
+PyObject *handle_map(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    static const Signature signature = {"map", map_parameters, 0};
+    Handle *self = as_handle(object);
+    PyObject *given[5] = {}, *out;
+    uint64_t offset = 0;
+    Py_ssize_t size = 0;
+    uint32_t flags = HAL_MAP_READ;
+    long result;
+
+    if (count > 2) {
+        PyErr_Format(PyExc_TypeError, "map() takes at most 2 positional arguments (%zd given)",
+                     count);
+        return nullptr;
+    }
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("map", "offset", given[0], &offset) ||
+        !length(signature, "length", given[1], &size) ||
+        !flag(given[2], HAL_MAP_WRITE, true, &flags) ||
+        !flag(given[3], HAL_MAP_WRITE_COMBINE, false, &flags) ||
+        !flag(given[4], HAL_MAP_SYNC, false, &flags) ||
+        !(out = mapping_type->tp_alloc(mapping_type, 0)))
+        return nullptr;
+    result = blocking([&] {
+        return (long)hal_map(self->handle.load(), offset, (size_t)size, flags,
+                             &as_mapping(out)->memory);
+    });
+    if (result >= 0)
+        return out;
+    as_mapping(out)->memory.base = nullptr;
+    Py_DECREF(out);
+    return raise(result, "map", self);
+}
