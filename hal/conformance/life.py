@@ -17,7 +17,7 @@ from hal._abi import ffi, lib
 
 from .check import check
 from .outcome import Broken, NotApplicable
-from .raw import NOWAIT, PAST, OpenFailed, Raw, Stopwatch, after, last_error, name_of
+from .raw import NOWAIT, PAST, RECORD, OpenFailed, Raw, Stopwatch, after, last_error, name_of
 from .subject import SOON, WAIT, Session
 
 CYCLES = 200
@@ -120,9 +120,9 @@ def handles_apart(run: Session) -> str:
         if error.result != -errno.EBUSY:
             raise
         raise NotApplicable(f"it can be opened once only: {error}") from None
-    before = kept.read(16, NOWAIT).result
+    before = kept.read(RECORD, NOWAIT).result
     other.close()
-    now = kept.read(16, NOWAIT).result
+    now = kept.read(RECORD, NOWAIT).result
     if now != before and min(before, now) < 0:
         raise Broken(
             f"a read of one gave {name_of(before)}; after the other was closed it gives "
@@ -149,11 +149,11 @@ def fork(run: Session) -> str:
     if echo:
         device.send(b"before")
         device.poll(select.POLLIN, after(WAIT))
-    before = device.read(16, NOWAIT).result if not echo else 0
+    before = device.read(RECORD, NOWAIT).result if not echo else 0
     if text := _in_child(lambda: _all_give(device, errno.ESTALE)):
         raise Broken(f"in the child: {text}")
     if not echo:
-        now = device.read(16, NOWAIT).result
+        now = device.read(RECORD, NOWAIT).result
         if now != before and min(now, before) < 0:
             raise Broken(f"a read gave {name_of(before)} before the fork, {name_of(now)} after it")
         return "the child gets -ESTALE"

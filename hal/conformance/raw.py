@@ -23,6 +23,8 @@ PAST = 1
 """A deadline that is over since this machine was switched on, and is not HAL_NOWAIT."""
 UNKNOWN = 0x7EADBEE5
 """A request that no class of device has."""
+RECORD = 256
+"""Room for a read of a device that gives whole records, such as events, and nothing less."""
 GUARD = b"\xa5\x5a" * 8
 """Stands behind a buffer: whoever changes it has written too far."""
 

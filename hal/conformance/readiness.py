@@ -9,7 +9,7 @@ import select
 
 from .check import check
 from .outcome import Broken, NotApplicable
-from .raw import NOWAIT, Raw, Stopwatch, after, last_error, name_of
+from .raw import NOWAIT, RECORD, Raw, Stopwatch, after, last_error, name_of
 from .subject import SOON, WAIT, Session
 
 
@@ -47,7 +47,7 @@ def poll_agrees(run: Session) -> str:
 
 
 def _nothing(device: Raw, says: int) -> None:
-    result = device.read(16, NOWAIT).result
+    result = device.read(RECORD, NOWAIT).result
     if says != -errno.EAGAIN and result == -errno.EAGAIN:
         raise Broken(f"a poll for POLLIN says {name_of(says)}, and a read finds nothing")
     if says == -errno.EAGAIN and result != -errno.EAGAIN:

@@ -14,7 +14,7 @@ from hal._abi import lib
 
 from .outcome import NotApplicable
 from .peer import EchoPeer
-from .raw import NOWAIT, Raw, after, last_error, name_of
+from .raw import NOWAIT, RECORD, Raw, after, last_error, name_of
 
 WAIT = 5.0
 """Seconds after which what ought to come at once is held not to come."""
@@ -152,11 +152,11 @@ def survey(subject: Subject) -> Facts:
     """Find out what the device is like."""
     with session(subject, Facts("", "")) as run:
         device = run.open()
-        got = device.read(64, NOWAIT)
+        got = device.read(RECORD, NOWAIT)
         for _ in range(64):  # what had come before we did
             if got.result <= 0:
                 break
-            got = device.read(64, NOWAIT)
+            got = device.read(RECORD, NOWAIT)
         if got.result != -errno.EAGAIN:
             what = (
                 f"reads never wait here: one gave {got.result} bytes at once"

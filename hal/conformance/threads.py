@@ -8,7 +8,7 @@ from collections import Counter
 
 from .check import check
 from .outcome import Broken
-from .raw import NOWAIT, Stopwatch, after, last_error, name_of
+from .raw import NOWAIT, RECORD, Stopwatch, after, last_error, name_of
 from .subject import SOON, WAIT, Session
 from .task import Task
 
@@ -59,7 +59,7 @@ def read_and_write(run: Session) -> str:
 def _beside(run: Session) -> str:
     """Readers, and readers of attributes, without data: nothing may fail that does not alone."""
     device = run.open()
-    alone = device.read(16, NOWAIT).result
+    alone = device.read(RECORD, NOWAIT).result
     names = [row.name for row in device.rows() if row.readable][:8]
     if run.subject.recorded:
         names = []
@@ -67,7 +67,7 @@ def _beside(run: Session) -> str:
 
     def read() -> int:
         for _ in range(20):
-            result = device.read(16, NOWAIT if alone == -errno.EAGAIN else after(SOON)).result
+            result = device.read(RECORD, NOWAIT if alone == -errno.EAGAIN else after(SOON)).result
             if result < 0 and result != alone:
                 return result
         return 0
@@ -100,8 +100,8 @@ def two_readers(run: Session) -> str:
     run.needs_waits()
     device = run.open()
     clock = Stopwatch()
-    slow = Task(lambda: device.read(16, after(0.4)).result)
-    quick = device.read(16, after(0.02)).result
+    slow = Task(lambda: device.read(RECORD, after(0.4)).result)
+    quick = device.read(RECORD, after(0.02)).result
     if quick not in (-errno.ETIMEDOUT, -errno.EAGAIN) or clock.seconds > SOON:
         raise Broken(
             f"the second reader has 20 ms: {name_of(quick)} after {clock.seconds * 1e3:.0f} ms"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from .check import check
 from .outcome import Broken, NotApplicable
-from .raw import NOWAIT, PAST, Raw, Stopwatch, after, last_error, name_of
+from .raw import NOWAIT, PAST, RECORD, Raw, Stopwatch, after, last_error, name_of
 from .subject import BEGIN, SOON, WAIT, Session
 from .task import Task
 
@@ -43,7 +43,7 @@ def would_block(run: Session) -> str:
     times = []
     for _ in range(5):
         clock = Stopwatch()
-        expect(device.read(16, NOWAIT).result, errno.EAGAIN, "a read with HAL_NOWAIT")
+        expect(device.read(RECORD, NOWAIT).result, errno.EAGAIN, "a read with HAL_NOWAIT")
         times.append(clock.seconds)
     if min(times) > AT_ONCE:
         raise Broken(f"a read with HAL_NOWAIT took {min(times) * 1e3:.0f} ms at best")
@@ -61,7 +61,7 @@ def deadline(run: Session) -> str:
     run.needs_waits()
     device = run.open()
     clock = Stopwatch()
-    expect(device.read(16, after(SHORT)).result, errno.ETIMEDOUT, "a read of 20 ms")
+    expect(device.read(RECORD, after(SHORT)).result, errno.ETIMEDOUT, "a read of 20 ms")
     took = clock.seconds
     if took < SHORT:
         raise Broken(f"a read of 20 ms gave up after {took * 1e3:.2f} ms")
@@ -81,14 +81,14 @@ def past_deadline(run: Session) -> str:
     run.needs_waits()
     device = run.open()
     clock = Stopwatch()
-    expect(device.read(16, PAST).result, errno.ETIMEDOUT, "a read with a deadline in the past")
+    expect(device.read(RECORD, PAST).result, errno.ETIMEDOUT, "a read with a deadline in the past")
     if clock.seconds > SOON:
         raise Broken(f"a read with a deadline in the past took {clock.seconds:.2f} s")
     took = clock.seconds
     if not run.facts.no_echo and run.subject.writes:
         device.send(b"x")
         _wait_for_input(device)
-        got = device.read(16, PAST)
+        got = device.read(RECORD, PAST)
         if got.data != b"x":
             raise Broken(
                 f"a byte is there, and a read with a deadline in the past gave "
@@ -130,7 +130,7 @@ def interrupted(run: Session) -> str:
 
 
 def _read(device: Raw) -> int:
-    return device.read(16, after(WAIT)).result
+    return device.read(RECORD, after(WAIT)).result
 
 
 class _signal_after:  # noqa: N801 - used as a function
@@ -180,7 +180,7 @@ def cancel_read(run: Session) -> str:
     device.cancel()
     result, took = _ends(task, began, "a cancelled read")
     expect(result, errno.ECANCELED, "a cancelled read")
-    expect(device.read(16, after(SHORT)).result, errno.ETIMEDOUT, "a read after the cancel")
+    expect(device.read(RECORD, after(SHORT)).result, errno.ETIMEDOUT, "a read after the cancel")
     return took
 
 
@@ -238,7 +238,7 @@ def unplug(run: Session) -> str:
         _gone(result, "a read of what is unplugged")
     else:
         pull()
-    _gone(device.read(16, after(SOON)).result, "the next read")
+    _gone(device.read(RECORD, after(SOON)).result, "the next read")
     if run.subject.writes:
         _gone(device.write(b"x", after(SOON)), "a write after that")
     return took

@@ -39,7 +39,15 @@ def test_spi() -> None:
 @pytest.mark.lab_timeout(LIMIT)
 def test_gpio_input() -> None:
     passed = conform(f"gpio:{devices.gpio_chip()}/4,5?direction=input", writes=False)
-    assert {"leaks", "fork", "attribute_values", "error_messages", "descriptor"} <= passed
+    assert {"leaks", "fork", "attribute_values", "error_messages"} <= passed
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_gpio_events() -> None:
+    """Lines that nobody moves: reading waits for an edge."""
+    passed = conform(f"gpio:{devices.gpio_chip()}/4,5?edge=both", writes=False)
+    assert {"would_block", "deadline", "interrupted", "cancel_read", "close_waiting"} <= passed
+    assert {"leaks", "fork", "poll_agrees", "descriptor"} <= passed
 
 
 @pytest.mark.lab_timeout(LIMIT)
