@@ -288,7 +288,7 @@ static bool initial_fits(const struct hal_attribute *row)
 static const char *row_complaint(const struct hal_attribute *row)
 {
     if (name_check(row->name))
-        return "a name is a letter or digit, then letters, digits, '_', '-' or '.'";
+        return NAME_FORM;
     if (row->type < HAL_TYPE_BOOL || row->type > HAL_TYPE_CHOICE)
         return "unknown type";
     if (!row->access || row->access & ~(uint32_t)(HAL_ATTR_READ | HAL_ATTR_WRITE | HAL_ATTR_OPEN))

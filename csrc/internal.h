@@ -35,6 +35,8 @@ int error_settle(int err, const char *operation, const char *object);
 
 /* ---- name.c ---- */
 
+#define NAME_FORM "a name is a letter or digit, then letters, digits, '_', '-' or '.'"
+
 /* 0, -EFAULT, -ENOENT (empty), -ENAMETOOLONG, -EINVAL. Sets no message. */
 int name_check(const char *name);
 const char *name_complaint(int err);
@@ -120,9 +122,12 @@ static inline bool lane_cancelled(struct lane *lane)
 
 /* ---- registry.c, plugin.c ---- */
 
+/* What a visitor adds to driver.refs, where an open device adds 1. */
+#define DRIVER_VISIT ((int64_t)1 << 32)
+
 struct driver {
     char name[HAL_NAME_MAX + 1]; /* never changes: entries are reused for the same name only */
-    _Atomic int64_t refs;        /* open devices; -1: not registered */
+    _Atomic int64_t refs;        /* open devices and DRIVER_VISIT's; -1: not registered */
     struct driver_ops ops;       /* zero-filled behind what the driver knew */
     const char *path;            /* of the plug-in, else NULL; lives for ever */
     const char *version;
@@ -135,7 +140,11 @@ struct driver *driver_get(const char *name);
 int driver_find(const char *name, const char *uri, struct driver **out);
 void driver_put(struct driver *driver);
 struct driver *driver_first(void);
-bool driver_hold(struct driver *driver); /* false: it is not registered (any more) */
+bool driver_is_registered(const char *name);
+/* Is the driver of that name registered, and from this very file? */
+bool driver_is_from(const char *name, const char *path);
+/* How often this thread has registered a driver. */
+unsigned driver_registrations(void);
 int driver_register(const char *name, const struct driver_ops *ops, size_t size, uint32_t abi,
                     const char *path, const char *version);
 /* Load NAME.so from the search path: 0, -ENOENT when there is none (no message), or why not. */

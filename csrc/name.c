@@ -38,7 +38,7 @@ const char *name_complaint(int err)
     case -ENAMETOOLONG:
         return "the name is longer than 31 bytes";
     default:
-        return "a name is a letter or digit, then letters, digits, '_', '-' or '.'";
+        return NAME_FORM;
     }
 }
 

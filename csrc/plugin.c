@@ -14,6 +14,7 @@
 
 #define LOAD "load driver"
 #define SUFFIX ".so"
+#define DRIVERS "/hal/drivers"
 
 /* Why a plug-in file could not be used; the last word on each path. */
 struct refusal {
@@ -31,16 +32,22 @@ static pthread_mutex_t load_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 static char own_dir[PATH_MAX];
 
+/* The folder that the library lies in, made absolute: the program may go elsewhere. */
 __attribute__((constructor)) static void find_own_dir(void)
 {
+    char folder[PATH_MAX], real[PATH_MAX];
     Dl_info info;
     const char *slash;
 
     if (!dladdr((const void *)&own_dir, &info) || !info.dli_fname)
         return;
     slash = strrchr(info.dli_fname, '/');
-    snprintf(own_dir, sizeof(own_dir), "%.*s/hal/drivers",
-             slash ? (int)(slash - info.dli_fname) : 1, slash ? info.dli_fname : ".");
+    snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - info.dli_fname) : 1,
+             slash ? info.dli_fname : ".");
+    if (*folder != '/' && realpath(folder, real))
+        strcpy(folder, real);
+    if (strlen(folder) + sizeof(DRIVERS) <= sizeof(own_dir))
+        strcat(strcpy(own_dir, folder), DRIVERS);
 }
 
 const char *hal_driver_dir(void)
@@ -48,24 +55,56 @@ const char *hal_driver_dir(void)
     return own_dir;
 }
 
+/* A folder by the one name that it has; as it is when it does not exist. */
+static void resolve(const char *folder, char out[PATH_MAX])
+{
+    if (!realpath(folder, out))
+        snprintf(out, PATH_MAX, "%s", folder);
+}
+
+/* The first folder of a search path to out, "" when there is none; what is behind it. */
+static const char *take_folder(const char *path, char out[PATH_MAX])
+{
+    size_t len = strcspn(path, ":");
+    char folder[PATH_MAX];
+
+    *out = '\0';
+    if (len && len < sizeof(folder)) {
+        snprintf(folder, sizeof(folder), "%.*s", (int)len, path);
+        resolve(folder, out);
+    }
+    return path + len + (path[len] == ':');
+}
+
+static bool came_before(const char *folder, const char *path, const char *end)
+{
+    char other[PATH_MAX];
+
+    while (path < end) {
+        path = take_folder(path, other);
+        if (!strcmp(folder, other))
+            return true;
+    }
+    return false;
+}
+
 typedef int (*folder_visitor)(const char *folder, void *arg);
 
-/* Each folder of the search path, until the visitor returns something else than 0. */
+/* Each folder of the search path, once, until the visitor returns something else than 0. */
 static int each_folder(folder_visitor visit, void *arg)
 {
-    const char *path = secure_getenv("HAL_DRIVER_PATH");
+    const char *set = secure_getenv("HAL_DRIVER_PATH"), *path = set ? set : "", *at = path;
     char folder[PATH_MAX];
     int result = 0;
 
-    while (path && *path && !result) {
-        size_t len = strcspn(path, ":");
-        if (len && len < sizeof(folder)) {
-            snprintf(folder, sizeof(folder), "%.*s", (int)len, path);
+    while (*at && !result) {
+        const char *before = at;
+        at = take_folder(at, folder);
+        if (*folder && !came_before(folder, path, before))
             result = visit(folder, arg);
-        }
-        path += len + (path[len] == ':');
     }
-    return result ? result : visit(own_dir, arg);
+    resolve(own_dir, folder);
+    return result || !*folder || came_before(folder, path, at) ? result : visit(folder, arg);
 }
 
 struct text {
@@ -155,29 +194,34 @@ static char *refusal_of(const char *path)
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+/* Is it called ".so" at all? */
+static bool has_suffix(const char *base)
+{
+    size_t len = strlen(base);
+
+    return *base != '.' && len > strlen(SUFFIX) && !strcmp(base + len - strlen(SUFFIX), SUFFIX);
+}
+
 /* "dir/NAME.so" -> NAME; false when the file is not called so. */
 static bool stem_of(const char *path, char name[HAL_NAME_MAX + 1])
 {
-    const char *base = strrchr(path, '/');
+    const char *base = base_of(path);
     size_t len;
 
-    base = base ? base + 1 : path;
-    len = strlen(base);
-    if (len <= strlen(SUFFIX) || strcmp(base + len - strlen(SUFFIX), SUFFIX) != 0)
+    if (!has_suffix(base))
         return false;
-    len -= strlen(SUFFIX);
+    len = strlen(base) - strlen(SUFFIX);
     if (len > HAL_NAME_MAX)
         return false;
     snprintf(name, HAL_NAME_MAX + 1, "%.*s", (int)len, base);
     return name_check(name) == 0;
-}
-
-static bool is_loaded(const char *path)
-{
-    for (struct driver *d = driver_first(); d; d = d->next)
-        if (d->path && !strcmp(d->path, path) && atomic_load(&d->refs) >= 0)
-            return true;
-    return false;
 }
 
 static int judge(const struct hal_plugin *plugin, const char *path)
@@ -209,18 +253,21 @@ static int register_plugin(const struct hal_plugin *plugin, const char *path)
         return -ENOMEM;
     err = driver_register(plugin->name, plugin->ops, plugin->ops_size, plugin->abi, kept,
                           plugin->version);
-    if (err)
-        free(kept);
-    return err;
+    if (!err)
+        return 0;
+    free(kept);
+    return err == -ENOMEM ? err : hal_fail_plain(err, LOAD, path, "%s", hal_last_error());
 }
 
 static int load_file(const char *path)
 {
+    unsigned registrations = driver_registrations();
     const struct hal_plugin *plugin;
+    char name[HAL_NAME_MAX + 1];
     void *object;
     int err;
 
-    if (is_loaded(path))
+    if (stem_of(path, name) && driver_is_from(name, path))
         return 0;
     if (access(path, F_OK))
         return hal_fail(-ENOENT, LOAD, path, NULL);
@@ -231,7 +278,8 @@ static int load_file(const char *path)
     err = judge(plugin, path);
     if (!err)
         err = register_plugin(plugin, path);
-    if (err)
+    /* Drivers that its constructors registered are its code: then it stays, refused or not. */
+    if (err && driver_registrations() == registrations)
         dlclose(object);
     return err;
 }
@@ -251,17 +299,33 @@ static int try_file(const char *path)
     return err;
 }
 
+/* A file is known by its folder's one name, and by its own, which names the driver. */
+static int known_path(const char *path, char out[PATH_MAX])
+{
+    const char *base = base_of(path);
+    char folder[PATH_MAX], real[PATH_MAX];
+
+    if (!*base)
+        return -ENOENT;
+    if (strlen(path) >= sizeof(folder))
+        return -ENAMETOOLONG;
+    snprintf(folder, sizeof(folder), "%.*s", (int)(base - path), path);
+    if (!realpath(*folder ? folder : ".", real))
+        return -errno;
+    return snprintf(out, PATH_MAX, "%s/%s", real, base) < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
 int hal_load_driver(const char *path)
 {
     uint32_t mark = error_begin();
-    char real[PATH_MAX];
+    char known[PATH_MAX];
     int err;
 
     if (!path)
         return error_end(mark, -EFAULT, LOAD, NULL);
-    if (!realpath(path, real))
-        return error_end(mark, -errno, LOAD, path);
-    err = try_file(real);
+    err = known_path(path, known);
+    if (!err)
+        err = try_file(known);
     return err ? error_end(mark, err, LOAD, path) : 0;
 }
 
@@ -292,7 +356,8 @@ int plugin_load(const char *name)
 
 /* ---- listing -------------------------------------------------------------------------------- */
 
-/* The folders that were listed before the one that is listed now, to find what they shadow. */
+/* What is done with each plug-in file: `name` is NULL when the file's is no driver name, `shadow`
+ * the file of the same name that comes before it, or NULL. */
 struct listing {
     int (*visit)(const char *path, const char *name, const char *shadow, void *arg);
     void *arg;
@@ -321,9 +386,11 @@ static int visit_file(struct listing *listing, const char *base)
     struct text search = {first, sizeof(first), strlen(listing->folder) + 1};
     bool shadowed;
 
-    if (!stem_of(base, name) ||
+    if (!has_suffix(base) ||
         snprintf(path, sizeof(path), "%s/%s", listing->folder, base) >= (int)sizeof(path))
         return 0;
+    if (!stem_of(base, name))
+        return listing->visit(path, NULL, NULL, listing->arg);
     strcpy(first, path);
     shadowed = each_folder(shadowing, &search) == 2;
     return listing->visit(path, name, shadowed ? first : NULL, listing->arg);
@@ -354,31 +421,27 @@ struct unloaded {
 static int visit_unloaded(const char *path, const char *name, const char *shadow, void *arg)
 {
     struct unloaded *unloaded = arg;
-    struct hal_driver_info info = {.name = name, .state = HAL_DRIVER_REFUSED, .path = path};
-    struct driver *registered;
+    struct hal_driver_info info = {
+        .name = name ? name : base_of(path), .state = HAL_DRIVER_REFUSED, .path = path};
     char reason[PATH_MAX + 64];
     char *refused;
     int result;
 
-    if (is_loaded(path))
+    if (name && driver_is_from(name, path))
         return 0;
-    registered = driver_get(name);
     refused = refusal_of(path);
-    info.reason = reason;
-    if (shadow)
-        snprintf(reason, sizeof(reason), "shadowed by %s", shadow);
+    if (!name)
+        info.reason = "it must be called NAME.so; " NAME_FORM;
+    else if (shadow && snprintf(reason, sizeof(reason), "shadowed by %s", shadow) > 0)
+        info.reason = reason;
     else if (refused)
         info.reason = refused;
-    else if (registered)
-        snprintf(reason, sizeof(reason), "a driver of that name is registered");
+    else if (driver_is_registered(name))
+        info.reason = "a driver of that name is registered";
     else
         info.state = HAL_DRIVER_LOADABLE;
-    if (info.state == HAL_DRIVER_LOADABLE)
-        info.reason = NULL;
     result = unloaded->visit(&info, unloaded->arg);
     free(refused);
-    if (registered)
-        driver_put(registered);
     return result;
 }
 
@@ -414,7 +477,7 @@ static int each_elsewhere(struct unloaded *unloaded)
 
     pthread_mutex_lock(&refusals_lock);
     for (struct refusal *r = refusals; r && count < COUNT_OF(paths); r = r->next)
-        if (!each_folder(is_parent, r->path))
+        if (!access(r->path, F_OK) && !each_folder(is_parent, r->path))
             paths[count++] = strdup(r->path);
     pthread_mutex_unlock(&refusals_lock);
     for (size_t i = 0; i < count; i++) {
@@ -438,8 +501,7 @@ static int load_if_first(const char *path, const char *name, const char *shadow,
 {
     long *refused = arg;
 
-    (void)name;
-    if (!shadow && try_file(path))
+    if (!name || (!shadow && try_file(path)))
         ++*refused;
     return 0;
 }

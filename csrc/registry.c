@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "internal.h"
 
@@ -29,27 +30,60 @@ struct driver *driver_first(void)
     return atomic_load_explicit(&drivers, memory_order_acquire);
 }
 
-bool driver_hold(struct driver *driver)
+/* Keep it registered. False: it is not (any more). */
+static bool hold(struct driver *driver, int64_t share)
 {
     int64_t refs = atomic_load_explicit(&driver->refs, memory_order_relaxed);
 
     while (refs >= 0)
-        if (atomic_compare_exchange_weak_explicit(&driver->refs, &refs, refs + 1,
+        if (atomic_compare_exchange_weak_explicit(&driver->refs, &refs, refs + share,
                                                   memory_order_acquire, memory_order_relaxed))
             return true;
     return false;
+}
+
+static void let_go(struct driver *driver, int64_t share)
+{
+    atomic_fetch_sub_explicit(&driver->refs, share, memory_order_release);
 }
 
 struct driver *driver_get(const char *name)
 {
     struct driver *driver = find(name);
 
-    return driver && driver_hold(driver) ? driver : NULL;
+    return driver && hold(driver, 1) ? driver : NULL;
 }
 
 void driver_put(struct driver *driver)
 {
-    atomic_fetch_sub_explicit(&driver->refs, 1, memory_order_release);
+    let_go(driver, 1);
+}
+
+bool driver_is_registered(const char *name)
+{
+    struct driver *driver = find(name);
+
+    return driver && atomic_load(&driver->refs) != UNREGISTERED;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat first, second;
+
+    return !strcmp(a, b) || (!stat(a, &first) && !stat(b, &second) &&
+                             first.st_dev == second.st_dev && first.st_ino == second.st_ino);
+}
+
+bool driver_is_from(const char *name, const char *path)
+{
+    struct driver *driver = find(name);
+    bool is;
+
+    pthread_mutex_lock(&drivers_lock); /* its path changes when it is registered again */
+    is = driver && atomic_load(&driver->refs) != UNREGISTERED && driver->path &&
+         same_file(driver->path, path);
+    pthread_mutex_unlock(&drivers_lock);
+    return is;
 }
 
 /* ---- registering ---------------------------------------------------------------------------- */
@@ -123,6 +157,13 @@ static int add(const char *name, const struct driver_ops *ops, size_t size, cons
 
 static bool is_bound(const char *name);
 
+static _Thread_local unsigned registrations;
+
+unsigned driver_registrations(void)
+{
+    return registrations;
+}
+
 int driver_register(const char *name, const struct driver_ops *ops, size_t size, uint32_t abi,
                     const char *path, const char *version)
 {
@@ -138,11 +179,13 @@ int driver_register(const char *name, const struct driver_ops *ops, size_t size,
     err = attribute_check_table(known.attributes, known.attribute_count, REGISTER, name);
     if (err)
         return err;
-    if (is_bound(name))
-        return hal_fail_plain(-EEXIST, REGISTER, name, "a logical name is bound so; unbind it");
     pthread_mutex_lock(&drivers_lock);
-    err = add(name, ops, size, path, version);
+    if (is_bound(name))
+        err = hal_fail_plain(-EEXIST, REGISTER, name, "a logical name is bound so; unbind it");
+    else
+        err = add(name, ops, size, path, version);
     pthread_mutex_unlock(&drivers_lock);
+    registrations += !err;
     return err;
 }
 
@@ -162,15 +205,17 @@ static int unregister(const char *name)
 
     if (!name)
         return -EFAULT;
-    if (!driver || atomic_load(&driver->refs) == UNREGISTERED)
+    if (!driver_is_registered(name))
         return hal_fail_plain(-ENOENT, "unregister driver", name, "no such driver");
     if (driver->path)
         return hal_fail_plain(-EPERM, "unregister driver", name, "it is the plug-in %s",
                               driver->path);
     if (atomic_compare_exchange_strong(&driver->refs, &refs, UNREGISTERED))
         return 0;
+    if (refs % DRIVER_VISIT == 0)
+        return hal_fail_plain(-EBUSY, "unregister driver", name, "it is being listed");
     return hal_fail_plain(-EBUSY, "unregister driver", name, "%lld of its devices are open",
-                          (long long)refs);
+                          (long long)(refs % DRIVER_VISIT));
 }
 
 int hal_unregister_driver(const char *name)
@@ -236,10 +281,10 @@ int driver_find(const char *name, const char *uri, struct driver **out)
     if (*out)
         return 0;
     err = plugin_load(name);
-    if (err && err != -ENOENT)
-        return err;
-    *out = driver_get(name);
-    return *out ? 0 : say_no_driver(name, uri);
+    *out = driver_get(name); /* also when its plug-in was refused, but registered it by itself */
+    if (*out)
+        return 0;
+    return err && err != -ENOENT ? err : say_no_driver(name, uri);
 }
 
 static int visit_driver(struct driver *driver, hal_driver_visitor visit, void *arg)
@@ -251,7 +296,7 @@ static int visit_driver(struct driver *driver, hal_driver_visitor visit, void *a
         .version = driver->version,
         .summary = driver->ops.summary,
         .address = driver->ops.address,
-        .open = (uint64_t)atomic_load(&driver->refs) - 1, /* without the one that holds it here */
+        .open = (uint64_t)(atomic_load(&driver->refs) % DRIVER_VISIT),
         .attributes = driver->ops.attributes,
         .attribute_count = driver->ops.attribute_count,
     };
@@ -266,10 +311,10 @@ int hal_driver_each(hal_driver_visitor visit, void *arg)
     if (!visit)
         return error_end(error_begin(), -EFAULT, "list drivers", NULL);
     for (struct driver *d = driver_first(); d && !result; d = d->next) {
-        if (!driver_hold(d))
+        if (!hold(d, DRIVER_VISIT))
             continue;
         result = visit_driver(d, visit, arg);
-        driver_put(d);
+        let_go(d, DRIVER_VISIT);
     }
     return result ? result : plugin_each_unloaded(visit, arg);
 }
@@ -316,7 +361,6 @@ static bool is_bound(const char *name)
 
 static int check_binding(const char *name, const char *uri)
 {
-    struct driver *driver;
     struct hal_uri parsed;
     int err = name_check(name);
 
@@ -325,8 +369,7 @@ static int check_binding(const char *name, const char *uri)
     err = uri_parse(uri, &parsed);
     if (err)
         return err;
-    driver = find(name);
-    if (driver && atomic_load(&driver->refs) != UNREGISTERED)
+    if (driver_is_registered(name))
         return hal_fail_plain(-EEXIST, "bind", name, "a driver of that name is registered");
     if (!*parsed.address && is_bound(parsed.driver))
         return hal_fail_plain(-EINVAL, "bind", name, "\"%s\" is a logical name itself",
@@ -334,6 +377,7 @@ static int check_binding(const char *name, const char *uri)
     return 0;
 }
 
+/* Called with drivers_lock held, so that nobody registers a driver of that name meanwhile. */
 static int bind_name(const char *name, const char *uri)
 {
     struct binding *binding;
@@ -361,8 +405,11 @@ static int bind_name(const char *name, const char *uri)
 int hal_bind(const char *name, const char *uri)
 {
     uint32_t mark = error_begin();
-    int err = bind_name(name, uri);
+    int err;
 
+    pthread_mutex_lock(&drivers_lock);
+    err = bind_name(name, uri);
+    pthread_mutex_unlock(&drivers_lock);
     return err ? error_end(mark, err, "bind", name) : 0;
 }
 
