@@ -75,7 +75,8 @@ def test_what_is_made_is_laid_out_and_typed(tmp_path: Path) -> None:
         run("ruff", "format", *options, "--check", ".", cwd=folder)
     sources = ["python/thermo_driver.py", "python/test_thermo.py"]
     path = {"MYPYPATH": str(ROOT)}
-    run(sys.executable, "-m", "mypy", "--strict", *sources, cwd=tmp_path, env=path)
+    options = ["--strict", "--follow-imports=silent"]  # hal itself is checked elsewhere
+    run(sys.executable, "-m", "mypy", *options, *sources, cwd=tmp_path, env=path)
 
 
 @pytest.mark.parametrize(
