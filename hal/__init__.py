@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import cache
 from .attributes import Access, Attribute, Attributes, Value
 from .device import Device, Segment
 from .errors import (
@@ -39,6 +40,7 @@ from .hwmon import Hwmon, Sensor
 from .i2c import I2c, I2cAnswer
 from .iio import Iio, IioChannel, IioElement, IioEvent, IioScan
 from .led import Led
+from .memory import Dmabuf, Memory
 from .pwm import Pwm
 from .registry import (
     DriverInfo,
@@ -65,6 +67,7 @@ __all__ = [
     "Cancelled",
     "Closed",
     "Device",
+    "Dmabuf",
     "Driver",
     "DriverDevice",
     "DriverInfo",
@@ -85,6 +88,7 @@ __all__ = [
     "Interrupted",
     "InvalidArgument",
     "Led",
+    "Memory",
     "NoAttribute",
     "NotFound",
     "PermissionDenied",
@@ -101,6 +105,7 @@ __all__ = [
     "WouldBlock",
     "bind",
     "bindings",
+    "cache",
     "driver_dir",
     "drivers",
     "load_driver",

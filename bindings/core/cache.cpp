@@ -10,6 +10,9 @@ namespace
 /* Below this many bytes giving up the GIL costs more than the call. */
 constexpr Py_ssize_t BRIEF = 4096;
 
+/* What copy_nt() and fill_nt() ask of a buffer: one piece, and what its elements are. */
+constexpr int WHOLE = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT;
+
 template <class Call> long run(Py_ssize_t bytes, Call call)
 {
     return bytes > BRIEF ? blocking(call) : (long)call();
@@ -22,7 +25,7 @@ class View
     View(const char *operation, const py::handle &object, int flags)
     {
         if (PyObject_CheckBuffer(object.ptr()) &&
-            PyObject_GetBuffer(object.ptr(), &view, flags | PyBUF_FORMAT) == 0)
+            PyObject_GetBuffer(object.ptr(), &view, flags) == 0)
             return;
         refuse(operation, object, flags);
         throw py::error_already_set();
@@ -47,14 +50,12 @@ class View
                          operation, type);
             return;
         }
-        PyErr_Clear();
+        py::error_already_set words; /* takes the error away */
         Py_buffer plain;
-        bool exists = PyObject_GetBuffer(object.ptr(), &plain, PyBUF_STRIDES) == 0;
-        PyErr_Clear();
-        if (!exists) {
-            raise_invalid("%s: this %s does not give out its memory (as it is of this type, or has "
-                          "pointers in it); view() it as numbers",
-                          operation, type);
+        if (PyObject_GetBuffer(object.ptr(), &plain, PyBUF_STRIDES | (flags & PyBUF_FORMAT)) != 0) {
+            PyErr_Clear();
+            raise_invalid("%s: this %s does not give out its memory (%s); view() it as numbers",
+                          operation, type, py::str(words.value()).cast<std::string>().c_str());
             return;
         }
         bool read_only = flags & PyBUF_WRITABLE && plain.readonly;
@@ -120,8 +121,8 @@ void lines(int op, const py::object &buffer)
 
 void copy_nt(const py::object &to, const py::object &from)
 {
-    View target("copy_nt", to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE);
-    View source("copy_nt", from, PyBUF_C_CONTIGUOUS);
+    View target("copy_nt", to, WHOLE | PyBUF_WRITABLE);
+    View source("copy_nt", from, WHOLE);
 
     check_numbers("copy_nt", target.view);
     check_numbers("copy_nt", source.view);
@@ -136,7 +137,7 @@ void copy_nt(const py::object &to, const py::object &from)
 
 void fill_nt(const py::object &to, int byte)
 {
-    View target("fill_nt", to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE);
+    View target("fill_nt", to, WHOLE | PyBUF_WRITABLE);
 
     check_numbers("fill_nt", target.view);
     if (byte < 0 || byte > UINT8_MAX) {
@@ -156,7 +157,7 @@ py::object text_or_none(const char *text)
 /* architecture, requested, refused, line, ((operation, instruction, reason, alternatives), ...) */
 py::tuple info()
 {
-    hal_cache_info facts;
+    struct hal_cache_info facts;
     py::tuple choices(HAL_CACHE_OPS);
 
     check(hal_cache_info(&facts, sizeof(facts)), "info");

@@ -166,5 +166,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used())
         "interrupt", [](const py::handle &exception) { interrupt(exception.ptr()); },
         py::arg("exception"));
     bind_attributes(m);
+    bind_cache(m);
     bind_registry(m);
 }

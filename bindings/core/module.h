@@ -24,6 +24,7 @@ pybind11::str str_of(const char *text);
 pybind11::tuple attribute_fields(const hal_attribute &row);
 
 void bind_attributes(pybind11::module_ &m);
+void bind_cache(pybind11::module_ &m);
 void bind_registry(pybind11::module_ &m);
 
 #endif

@@ -143,6 +143,18 @@ def drivers(verbose: bool, json: bool) -> int:
     return run(verbose=verbose, json=json)
 
 
+@cli.command(epilog=_examples("hal-probe cache", "HAL_CACHE=clflush hal-probe cache --json"))
+@_json
+def cache(json: bool) -> int:
+    """Show which cache instructions are in use, why, and what they cost here.
+
+    The alternatives can be tried by the environment variable HAL_CACHE (docs/cache.md).
+    """
+    from .cache import run
+
+    return run(json=json)
+
+
 @cli.command(epilog=_examples("hal-probe explain ttyUSB0", "hal-probe explain i2c:1/0x50"))
 @_device
 @_root
