@@ -41,7 +41,9 @@ from .i2c import I2c, I2cAnswer
 from .iio import Iio, IioChannel, IioElement, IioEvent, IioScan
 from .led import Led
 from .memory import Dmabuf, Memory
+from .mmio import Mmio
 from .pwm import Pwm
+from .registers import Field, Register, RegisterMap, Registers, RegisterView
 from .registry import (
     DriverInfo,
     bind,
@@ -55,6 +57,7 @@ from .registry import (
 )
 from .spi import Spi
 from .uart import Uart
+from .uio import Uio
 
 if TYPE_CHECKING:
     from .driver import Driver, DriverDevice, register_driver, unregister_driver
@@ -72,6 +75,7 @@ __all__ = [
     "DriverDevice",
     "DriverInfo",
     "Error",
+    "Field",
     "Forked",
     "Gpio",
     "GpioChip",
@@ -89,16 +93,22 @@ __all__ = [
     "InvalidArgument",
     "Led",
     "Memory",
+    "Mmio",
     "NoAttribute",
     "NotFound",
     "PermissionDenied",
     "ProtocolError",
     "Pwm",
+    "Register",
+    "RegisterMap",
+    "RegisterView",
+    "Registers",
     "Segment",
     "Sensor",
     "Spi",
     "Timeout",
     "Uart",
+    "Uio",
     "Unplugged",
     "Unsupported",
     "Value",

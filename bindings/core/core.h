@@ -63,6 +63,9 @@ PyObject *handle_read_at(PyObject *self, PyObject *const *args, Py_ssize_t count
 PyObject *handle_write_at(PyObject *self, PyObject *const *args, Py_ssize_t count,
                           PyObject *keywords);
 PyObject *handle_map(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+extern const char handle_load_doc[];
+extern const char handle_store_doc[];
+extern const char handle_update_doc[];
 PyObject *mapping_type_new(PyObject *module);
 
 /* ---- error.cpp ---- */

@@ -30,6 +30,8 @@ bool faces_add(PyObject *module, PyObject *handle)
 {
     return add(module, handle, "hal._core.I2cHandle",
                "An open I2C target or bus: the fast part of hal.I2c.", i2c_methods) &&
+           add(module, handle, "hal._core.RegisterHandle",
+               "Open registers: the fast part of hal.Mmio.", register_methods) &&
            add(module, handle, "hal._core.SpiHandle",
                "An open SPI chip select: the fast part of hal.Spi.", spi_methods);
 }

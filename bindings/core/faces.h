@@ -13,7 +13,7 @@
     }
 
 /* Rows of methods, ended by a NULL row. */
-extern PyMethodDef i2c_methods[], spi_methods[];
+extern PyMethodDef i2c_methods[], register_methods[], spi_methods[];
 
 /* Add the classes to hal._core. False with an exception set. */
 bool faces_add(PyObject *module, PyObject *handle);

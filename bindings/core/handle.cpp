@@ -449,19 +449,9 @@ PyMethodDef methods[] = {
                 "    buffer: Its flat argument. A writable buffer is changed in place; of a\n"
                 "        read-only one a copy is passed, and the answer in it is dropped.\n\n"
                 "Returns:\n    0 or a count, as the request says."),
-    fast_method("load", handle_load,
-                "load($self, offset, width=4)\n--\n\n"
-                "Read a register: one access of exactly width (1, 2, 4 or 8) bytes.\n\n"
-                "Args:\n    offset: Bytes from the device's start, a multiple of the width.\n\n"
-                "Returns:\n    What was read, 0 or more."),
-    fast_method("store", handle_store,
-                "store($self, offset, value, width=4)\n--\n\n"
-                "Write a register: one access of exactly width (1, 2, 4 or 8) bytes."),
-    fast_method("update", handle_update,
-                "update($self, offset, mask, value, width=4)\n--\n\n"
-                "Change the bits of a register that are set in mask, and leave the others.\n\n"
-                "No other register call on this device comes between the read and the write.\n\n"
-                "Returns:\n    What it held before."),
+    fast_method("load", handle_load, handle_load_doc),
+    fast_method("store", handle_store, handle_store_doc),
+    fast_method("update", handle_update, handle_update_doc),
     fast_method("read_at", handle_read_at,
                 "read_at($self, n, offset, timeout=...)\n--\n\n"
                 "Read a block at an offset.\n\n"

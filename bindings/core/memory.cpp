@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Devices that are memory: registers and blocks as methods of the handle, and hal._core.Mapping,
  * which owns a mapping and gives it out by the buffer protocol. */
-#include "arguments.h"
+#include "faces.h"
 
 #include <cinttypes>
 
@@ -66,45 +66,80 @@ const char *const map_parameters[] = {"offset",        "length", "write",
 
 /* ---- registers ------------------------------------------------------------------------------ */
 
-PyObject *handle_load(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+namespace
 {
-    static const Signature signature = {"load", load_parameters, 1};
-    Handle *self = as_handle(object);
-    PyObject *given[2] = {};
-    uint64_t offset = 0, value = 0;
-    unsigned width = 4;
-    long result;
 
-    if (!bind(signature, args, count, keywords, given) ||
-        !number("load", "offset", given[0], &offset) || !access_width("load", given[1], &width))
-        return nullptr;
-    result = blocking([&] { return (long)hal_load(self->handle.load(), offset, width, &value); });
-    return result < 0 ? raise(result, "load", self) : PyLong_FromUnsignedLongLong(value);
+/* How a call is made: without the GIL, as everywhere; or with it, for devices of which no control
+ * call takes long or needs the GIL. Giving it up and taking it back costs more than a load. */
+struct Released {
+    template <class Call> static long run(Call call)
+    {
+        return blocking(call);
+    }
+};
+
+struct Held {
+    template <class Call> static long run(Call call)
+    {
+        long result = call();
+        return __builtin_expect(result == -EINTR, 0) ? blocking(call) : result;
+    }
+};
+
+template <class Way> PyObject *load_from(Handle *self, uint64_t offset, unsigned width)
+{
+    uint64_t value = 0;
+    long result =
+        Way::run([&] { return (long)hal_load(self->handle.load(), offset, width, &value); });
+
+    return __builtin_expect(result < 0, 0) ? raise(result, "load", self)
+                                           : PyLong_FromUnsignedLongLong(value);
 }
 
-PyObject *handle_store(PyObject *object, PyObject *const *args, Py_ssize_t count,
-                       PyObject *keywords)
+template <class Way>
+PyObject *store_to(Handle *self, uint64_t offset, unsigned width, uint64_t value)
 {
-    static const Signature signature = {"store", store_parameters, 2};
-    Handle *self = as_handle(object);
-    PyObject *given[3] = {};
-    uint64_t offset = 0, value = 0;
-    unsigned width = 4;
     long result;
 
-    if (!bind(signature, args, count, keywords, given) ||
-        !number("store", "offset", given[0], &offset) ||
-        !number("store", "value", given[1], &value) || !access_width("store", given[2], &width) ||
-        !fits("store", "value", value, width))
+    if (!fits("store", "value", value, width))
         return nullptr;
-    result = blocking([&] { return (long)hal_store(self->handle.load(), offset, width, value); });
-    if (result < 0)
+    result = Way::run([&] { return (long)hal_store(self->handle.load(), offset, width, value); });
+    if (__builtin_expect(result < 0, 0))
         return raise(result, "store", self);
     Py_RETURN_NONE;
 }
 
-PyObject *handle_update(PyObject *object, PyObject *const *args, Py_ssize_t count,
-                        PyObject *keywords)
+template <class Way>
+PyObject *load(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    static const Signature signature = {"load", load_parameters, 1};
+    PyObject *given[2] = {};
+    uint64_t offset = 0;
+    unsigned width = 4;
+
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("load", "offset", given[0], &offset) || !access_width("load", given[1], &width))
+        return nullptr;
+    return load_from<Way>(as_handle(object), offset, width);
+}
+
+template <class Way>
+PyObject *store(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    static const Signature signature = {"store", store_parameters, 2};
+    PyObject *given[3] = {};
+    uint64_t offset = 0, value = 0;
+    unsigned width = 4;
+
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("store", "offset", given[0], &offset) ||
+        !number("store", "value", given[1], &value) || !access_width("store", given[2], &width))
+        return nullptr;
+    return store_to<Way>(as_handle(object), offset, width, value);
+}
+
+template <class Way>
+PyObject *update(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     static const Signature signature = {"update", update_parameters, 3};
     Handle *self = as_handle(object);
@@ -119,10 +154,93 @@ PyObject *handle_update(PyObject *object, PyObject *const *args, Py_ssize_t coun
         !number("update", "value", given[2], &value) || !access_width("update", given[3], &width) ||
         !fits("update", "mask", mask, width) || !fits("update", "value", value, width))
         return nullptr;
-    result = blocking(
+    result = Way::run(
         [&] { return (long)hal_update(self->handle.load(), offset, width, mask, value, &old); });
     return result < 0 ? raise(result, "update", self) : PyLong_FromUnsignedLongLong(old);
 }
+
+/* read8() ... read64(), write8() ... write64(). */
+template <unsigned WIDTH>
+PyObject *read_fixed(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    static const char *const parameters[] = {"offset", nullptr};
+    static const Signature signature = {"read", parameters, 1};
+    PyObject *given[1] = {};
+    uint64_t offset = 0;
+
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("load", "offset", given[0], &offset))
+        return nullptr;
+    return load_from<Held>(as_handle(object), offset, WIDTH);
+}
+
+template <unsigned WIDTH>
+PyObject *write_fixed(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    static const char *const parameters[] = {"offset", "value", nullptr};
+    static const Signature signature = {"write", parameters, 2};
+    PyObject *given[2] = {};
+    uint64_t offset = 0, value = 0;
+
+    if (!bind(signature, args, count, keywords, given) ||
+        !number("store", "offset", given[0], &offset) ||
+        !number("store", "value", given[1], &value))
+        return nullptr;
+    return store_to<Held>(as_handle(object), offset, WIDTH, value);
+}
+
+} // namespace
+
+PyObject *handle_load(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return load<Released>(self, args, count, keywords);
+}
+
+PyObject *handle_store(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return store<Released>(self, args, count, keywords);
+}
+
+PyObject *handle_update(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return update<Released>(self, args, count, keywords);
+}
+
+const char handle_load_doc[] =
+    "load($self, offset, width=4)\n--\n\n"
+    "Read a register: one access of exactly width (1, 2, 4 or 8) bytes.\n\n"
+    "Args:\n    offset: Bytes from the device's start, a multiple of the width.\n\n"
+    "Returns:\n    What was read, 0 or more.";
+
+const char handle_store_doc[] =
+    "store($self, offset, value, width=4)\n--\n\n"
+    "Write a register: one access of exactly width (1, 2, 4 or 8) bytes.";
+
+const char handle_update_doc[] =
+    "update($self, offset, mask, value, width=4)\n--\n\n"
+    "Change the bits of a register that are set in mask, and leave the others.\n\n"
+    "No other register call on this device comes between the read and the write.\n\n"
+    "Returns:\n    What it held before.";
+
+#define READ_DOC(bits)                                                                             \
+    "read" #bits "($self, offset)\n--\n\nRead a register of " #bits " bits: one access."
+#define WRITE_DOC(bits)                                                                            \
+    "write" #bits "($self, offset, value)\n--\n\nWrite a register of " #bits " bits: one access."
+
+PyMethodDef register_methods[] = {
+    fast_method("load", load<Held>, handle_load_doc),
+    fast_method("store", store<Held>, handle_store_doc),
+    fast_method("update", update<Held>, handle_update_doc),
+    fast_method("read8", read_fixed<1>, READ_DOC(8)),
+    fast_method("read16", read_fixed<2>, READ_DOC(16)),
+    fast_method("read32", read_fixed<4>, READ_DOC(32)),
+    fast_method("read64", read_fixed<8>, READ_DOC(64)),
+    fast_method("write8", write_fixed<1>, WRITE_DOC(8)),
+    fast_method("write16", write_fixed<2>, WRITE_DOC(16)),
+    fast_method("write32", write_fixed<4>, WRITE_DOC(32)),
+    fast_method("write64", write_fixed<8>, WRITE_DOC(64)),
+    {nullptr, nullptr, 0, nullptr},
+};
 
 /* ---- blocks --------------------------------------------------------------------------------- */
 
