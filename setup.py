@@ -98,9 +98,9 @@ class BuildExtensions(build_ext):
             return
         package = ROOT / "hal" if self.inplace else Path(self.build_lib, "hal").resolve()
         native = package / "_native"
-        temp = Path(self.build_temp).resolve().parent
-        build_native(temp / "native", temp / "native-stage")
-        mirror(temp / "native-stage", native)
+        tree = ROOT / "build" / f"native-{self.plat_name}"  # build_temp is not kept by pip
+        build_native(tree, tree / "stage")
+        mirror(tree / "stage", native)
         for extension in self.extensions:
             extension.include_dirs.append(str(native / "include"))
             extension.library_dirs.append(str(native / "lib"))
