@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What of I2C needs no bus: names of adapters and targets, and the register helpers, which stand on
- * any driver's transfers. Buses are tested in the lab (tests/lab/guest/test_i2c.py). */
+ * any driver's transfers. Then, in the lab, two buses; more of them are in
+ * tests/lab/guest/test_i2c.py. */
 #include "helpers.h"
+#include "lab.h"
 
 #include <cerrno>
 #include <cstdint>
@@ -184,4 +186,42 @@ TEST_CASE("the names of adapters and targets")
         CHECK(hal_open(c.uri, HAL_FOREVER) == c.error);
         CHECK(contains(message(), c.part));
     }
+}
+
+TEST_CASE("an EEPROM on the lab's adapter keeps what is written")
+{
+    std::string path = test::lab_path("/sys/bus/platform/devices/lab-i2c/i2c-*/i2c-dev");
+    if (path.empty())
+        return;
+    Device chip("i2c:lab i2c/0x50");
+    uint8_t data[4] = {}, number = 0x20;
+    struct hal_segment both[2] = {};
+
+    CHECK(hal_i2c_write_register(chip, 0x20, 1, "wxyz", 4, HAL_FOREVER) == 4);
+    CHECK(hal_i2c_read_register(chip, 0x21, 1, data, 3, HAL_FOREVER) == 3);
+    CHECK(std::memcmp(data, "xyz", 3) == 0);
+    both[0].tx = &number;
+    both[0].len = 1;
+    both[1].rx = data;
+    both[1].len = 4;
+    CHECK(hal_transfer(chip, both, 2, HAL_FOREVER) == 5);
+    CHECK(std::memcmp(data, "wxyz", 4) == 0);
+
+    Device nobody("i2c:lab i2c/0x60");
+    CHECK(hal_read(nobody, data, 1, HAL_FOREVER) == -EREMOTEIO);
+    CHECK(contains(message(), "nothing acknowledged address 0x60"));
+}
+
+TEST_CASE("a bus of the device tree is found by its controller; without pull-ups nobody answers")
+{
+    std::string path = test::lab_path("/sys/bus/platform/devices/board-i2c");
+    if (path.empty())
+        return;
+    Device chip("i2c:" + path + "/0x51");
+    uint8_t data = 0;
+    ssize_t n = hal_read(chip, &data, 1, HAL_FOREVER);
+
+    CAPTURE(message());
+    CHECK((n == -EREMOTEIO || n == -ETIMEDOUT || n == -EIO));
+    CHECK(contains(message(), "read \"i2c:"));
 }

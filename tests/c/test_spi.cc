@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What of SPI needs no bus: names and options. Buses are tested in the lab
- * (tests/lab/guest/test_spi.py). */
+/* SPI: names and options, which need no bus; then, in the lab, transfers. More of them are in
+ * tests/lab/guest/test_spi.py. */
 #include "helpers.h"
+#include "lab.h"
 
 #include <cerrno>
 
 using test::contains;
+using test::Device;
 using test::message;
 
 TEST_CASE("the names of chip selects, and their options")
@@ -37,4 +39,42 @@ TEST_CASE("the names of chip selects, and their options")
         CHECK(hal_open(c.uri, HAL_FOREVER) == c.error);
         CHECK(contains(message(), c.part));
     }
+}
+
+TEST_CASE("the lab's controller sends back what it is sent")
+{
+    std::string path = test::lab_path("/sys/devices/platform/lab-spi/spi_master/spi*/spi*.0");
+    if (path.empty())
+        return;
+    Device wire("spi:" + test::basename_of(path).substr(3) + "?mode=1&speed=1000000");
+    char back[4] = {}, more[3] = {};
+    struct hal_segment segments[2] = {};
+
+    segments[0].tx = "wire";
+    segments[0].rx = back;
+    segments[0].len = 4;
+    segments[1].tx = "two";
+    segments[1].rx = more;
+    segments[1].len = 3;
+    CHECK(hal_transfer(wire, segments, 2, HAL_FOREVER) == 7);
+    CHECK(std::string(back, 4) == "wire");
+    CHECK(std::string(more, 3) == "two");
+}
+
+TEST_CASE("a chip select of the device tree is driven; an open MISO reads zeros")
+{
+    std::string path = test::lab_path("/sys/devices/platform/board-spi/spi_master/spi*/spi*.0");
+    if (path.empty())
+        return;
+    Device chip("spi:" + test::basename_of(path).substr(3));
+    unsigned char back[2] = {1, 1};
+    struct hal_segment segment = {};
+
+    segment.tx = "\xff\x55";
+    segment.rx = back;
+    segment.len = 2;
+    CHECK(hal_transfer(chip, &segment, 1, HAL_FOREVER) == 2);
+    CHECK(back[0] == 0);
+    CHECK(back[1] == 0);
+    CHECK(hal_write(chip, "\x9f", 1, HAL_FOREVER) == 1);
 }

@@ -48,7 +48,7 @@ def in_guest(commands: dict[str, dict[str, object]] | None = None) -> dict[str, 
         if commands is not None:
             (guest.exchange / "commands.json").write_text(json.dumps(commands))
             runner.append("/run/lab/commands.json")
-        done = guest.run(runner, timeout=900)
+        done = guest.run(runner, timeout=1100)
         assert done.status == 0, done.output
         results: dict[str, str] = json.loads((guest.exchange / "results.json").read_text())
         return results

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import checks  # type: ignore[import-not-found]
 
-LIMIT = 100
+LIMIT = 300
 """Seconds that a command may take."""
 
 
