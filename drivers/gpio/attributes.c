@@ -46,14 +46,13 @@ static uint64_t mask_of(const struct setting *setting)
 
 static void change(struct gpio_config *config, int64_t which, const struct hal_value *value)
 {
-    const struct setting *setting = &settings[which];
-
     if (which == DEBOUNCE) {
         config->debounce_us = (uint32_t)(value->f * US_PER_S + 0.5);
     } else if (which == ACTIVE_LOW) {
         config->flags &= ~(uint64_t)GPIO_V2_LINE_FLAG_ACTIVE_LOW;
         config->flags |= value->b ? GPIO_V2_LINE_FLAG_ACTIVE_LOW : 0;
     } else {
+        const struct setting *setting = &settings[which];
         config->flags &= ~mask_of(setting);
         for (int i = 0; setting->words[i]; i++)
             if (!strcmp(setting->words[i], value->s))
