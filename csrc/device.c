@@ -471,8 +471,7 @@ void hal_device_set_fd(struct hal_device *dev, int fd)
 
 void hal_device_set_fds(struct hal_device *dev, int fd_in, int fd_out)
 {
-    dev->fd_in = fd_in;
-    dev->fd_out = fd_out;
+    handle_set_fds(dev, fd_in, fd_out);
 }
 
 int hal_device_fd(const struct hal_device *dev)

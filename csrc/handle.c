@@ -29,6 +29,9 @@ static int grow(void)
         return -ENOMEM;
     for (uint32_t i = HANDLE_CHUNK; i-- > 0;) {
         chunk[i].index = slot_count + i;
+        chunk[i].fd_in = chunk[i].fd_out = -1;
+        for (size_t lane = 0; lane < COUNT_OF(chunk[i].lanes); lane++)
+            lane_init(&chunk[i].lanes[lane]);
         pthread_mutex_init(&chunk[i].pollers_lock, NULL);
         chunk[i].next_free = free_list;
         free_list = &chunk[i];
@@ -67,6 +70,14 @@ hal_handle handle_publish(struct hal_device *dev)
     hal_handle handle = (int64_t)dev->generation << HANDLE_INDEX_BITS | dev->index;
     atomic_store_explicit(&dev->handle, handle, memory_order_release);
     return handle;
+}
+
+void handle_set_fds(struct hal_device *dev, int fd_in, int fd_out)
+{
+    pthread_mutex_lock(&table_lock);
+    dev->fd_in = fd_in;
+    dev->fd_out = fd_out;
+    pthread_mutex_unlock(&table_lock);
 }
 
 void handle_free(struct hal_device *dev)
@@ -138,17 +149,25 @@ void device_await_guests(struct hal_device *dev)
 
 /* ---- fork(2) -------------------------------------------------------------------------------- */
 
+/* No thread may be inside a lock while the process is copied: it would never leave it in the child.
+ * The order is that in which the library itself takes them. */
 static void before_fork(void)
 {
+    plugin_before_fork();
+    registry_before_fork();
     pthread_mutex_lock(&table_lock);
 }
 
 static void after_fork_parent(void)
 {
     pthread_mutex_unlock(&table_lock);
+    registry_after_fork();
+    plugin_after_fork(false);
 }
 
-static void close_inherited(struct hal_device *dev)
+/* The child has a copy of every descriptor, also of a device that is just being opened or closed
+ * (then it is not published), and of the counts of a driver's devices. */
+static void disown(struct hal_device *dev)
 {
     if (dev->fd_in >= 0)
         close(dev->fd_in);
@@ -156,10 +175,20 @@ static void close_inherited(struct hal_device *dev)
         close(dev->fd_out);
     for (size_t i = 0; i < COUNT_OF(dev->lanes); i++)
         lane_fini(&dev->lanes[i]);
+    if (atomic_load(&dev->handle))
+        driver_put(dev->driver);
 }
 
-/* Only functions that are safe in the child of a process with threads (signal-safety(7)). The
- * slots stay taken: their state belongs to threads that are not here. */
+/* A thread with a stale handle may have been looking into a slot that is free. */
+static void sweep(struct hal_device *dev)
+{
+    atomic_store(&dev->guests, 0);
+    for (size_t i = 0; i < COUNT_OF(dev->lanes); i++)
+        lane_reset(&dev->lanes[i]);
+}
+
+/* Only functions that are safe in the child of a process with threads (signal-safety(7)). Slots of
+ * devices stay taken: their state belongs to threads that are not here. */
 static void after_fork_child(void)
 {
     uint32_t parent = atomic_fetch_add(&hal_fork_epoch, 1);
@@ -167,10 +196,14 @@ static void after_fork_child(void)
     for (uint32_t i = 0; i < slot_count; i++) {
         struct hal_device *dev =
             &atomic_load(&hal_chunks[i >> HANDLE_CHUNK_BITS])[i & (HANDLE_CHUNK - 1)];
-        if (atomic_load(&dev->handle) && atomic_load(&dev->fork_epoch) == parent)
-            close_inherited(dev);
+        if (atomic_load(&dev->fork_epoch) == parent)
+            disown(dev);
     }
+    for (struct hal_device *dev = free_list; dev; dev = dev->next_free)
+        sweep(dev);
     pthread_mutex_unlock(&table_lock);
+    registry_after_fork();
+    plugin_after_fork(true);
 }
 
 __attribute__((constructor)) static void watch_fork(void)

@@ -69,6 +69,8 @@ struct lane {
 
 void lane_init(struct lane *lane);
 void lane_fini(struct lane *lane);
+/* In a forked child: nobody is in it any more. */
+void lane_reset(struct lane *lane);
 int lane_enter_slow(struct lane *lane, uint32_t cancels, hal_deadline until);
 void lane_enter_forever(struct lane *lane);
 void lane_leave_slow(struct lane *lane);
@@ -152,6 +154,11 @@ int plugin_load(const char *name);
 int plugin_each_unloaded(hal_driver_visitor visit, void *arg);
 /* The folders that are searched, as text for messages. */
 void plugin_path_text(char *out, size_t size);
+/* Take all locks of the file, and give them back. */
+void registry_before_fork(void);
+void registry_after_fork(void);
+void plugin_before_fork(void);
+void plugin_after_fork(bool in_child);
 /* URI of a logical name: copies it and returns true. */
 bool binding_get(const char *name, char uri[HAL_URI_MAX + 1]);
 
@@ -199,6 +206,8 @@ extern _Atomic uint32_t hal_fork_epoch;
 
 int handle_alloc(struct hal_device **out);
 hal_handle handle_publish(struct hal_device *dev);
+/* Never half done in a child that is forked meanwhile. */
+void handle_set_fds(struct hal_device *dev, int fd_in, int fd_out);
 void handle_free(struct hal_device *dev);
 #define HANDLE_INDEX_BITS 16
 #define HANDLE_CHUNK_BITS 3

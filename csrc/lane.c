@@ -50,6 +50,12 @@ void lane_fini(struct lane *lane)
         close(fd);
 }
 
+void lane_reset(struct lane *lane)
+{
+    atomic_store(&lane->held, 0);
+    atomic_store(&lane->sleepers, 0);
+}
+
 /* Let `count` sleepers look again. */
 static void call_sleepers(struct lane *lane, int count)
 {

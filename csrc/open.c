@@ -75,13 +75,17 @@ static int resolve(struct hal_device *dev, const char *uri)
 
 /* ---- closing -------------------------------------------------------------------------------- */
 
+/* Forgotten first: a child that is forked in between must not close what got their numbers. */
 static void close_descriptors(struct hal_device *dev)
 {
-    if (dev->fd_in >= 0)
-        close(dev->fd_in);
-    if (dev->fd_out >= 0 && dev->fd_out != dev->fd_in)
-        close(dev->fd_out);
-    dev->fd_in = dev->fd_out = dev->plain_in = dev->plain_out = -1;
+    int fd_in = dev->fd_in, fd_out = dev->fd_out;
+
+    handle_set_fds(dev, -1, -1);
+    dev->plain_in = dev->plain_out = -1;
+    if (fd_in >= 0)
+        close(fd_in);
+    if (fd_out >= 0 && fd_out != fd_in)
+        close(fd_out);
 }
 
 /* Give back all that open_device() and the driver's init took. Nobody else is in the device. */

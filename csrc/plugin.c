@@ -514,3 +514,22 @@ long hal_load_drivers(void)
     each_folder(list_folder, &listing);
     return refused;
 }
+
+/* ---- fork(2) -------------------------------------------------------------------------------- */
+
+void plugin_before_fork(void)
+{
+    pthread_mutex_lock(&load_lock);
+    pthread_mutex_lock(&refusals_lock);
+}
+
+void plugin_after_fork(bool in_child)
+{
+    static const pthread_mutex_t fresh = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+    pthread_mutex_unlock(&refusals_lock);
+    if (in_child)
+        load_lock = fresh; /* it belongs to the thread's number in the parent */
+    else
+        pthread_mutex_unlock(&load_lock);
+}

@@ -469,3 +469,17 @@ int hal_binding_each(hal_binding_visitor visit, void *arg)
     }
     return result;
 }
+
+/* ---- fork(2) -------------------------------------------------------------------------------- */
+
+void registry_before_fork(void)
+{
+    pthread_mutex_lock(&drivers_lock);
+    pthread_mutex_lock(&bindings_lock);
+}
+
+void registry_after_fork(void)
+{
+    pthread_mutex_unlock(&bindings_lock);
+    pthread_mutex_unlock(&drivers_lock);
+}
