@@ -21,6 +21,7 @@
 struct text {
     char s[TEXT_SIZE];
     size_t used;
+    bool cut;
 };
 
 static HAL_PRINTF(2, 3) void add(struct text *text, const char *format, ...)
@@ -33,8 +34,11 @@ static HAL_PRINTF(2, 3) void add(struct text *text, const char *format, ...)
     va_end(args);
     if (n > 0)
         text->used += (size_t)n;
-    if (text->used >= sizeof(text->s))
+    if (text->used >= sizeof(text->s)) {
+        text->cut = true;
         text->used = sizeof(text->s) - 1;
+        memcpy(text->s + text->used - 3, "...", 3);
+    }
 }
 
 /* ---- permission ----------------------------------------------------------------------------- */
@@ -169,7 +173,7 @@ static void find_holders(struct text *text, const char *path)
     proc = opendir("/proc");
     if (!proc)
         return;
-    while ((entry = readdir(proc)))
+    while (!text->cut && (entry = readdir(proc)))
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
             process_holds(entry->d_name, &node))
             add_process(text, entry->d_name);
@@ -185,7 +189,9 @@ long hal_node_holders(const char *path, char *out, size_t size)
         return error_end(mark, -EFAULT, "holders", path);
     find_holders(&text, path);
     snprintf(out, size, "%s", text.s);
-    return text.used < size ? (long)text.used : error_end(mark, -ENAMETOOLONG, "holders", path);
+    if (text.cut || text.used >= size)
+        return error_end(mark, -ENAMETOOLONG, "holders", path);
+    return (long)text.used;
 }
 
 static int say_busy(int err, const char *path)
