@@ -14,9 +14,9 @@ from pathlib import Path
 
 import hal
 
-from .rounds import Row
+from .rounds import Row, Unavailable
 
-GROUPS = ("calls", "serial_line", "buses", "footprint")
+GROUPS = ("calls", "serial_line", "buses", "registers", "footprint", "lab")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -48,7 +48,7 @@ def line(row: Row) -> str:
     peers = ", ".join(f"{name} {_figure(value)}" for name, value in row.theirs.items())
     ratio = "" if row.ratio is None or row.ratio == row.ours else f"{row.ratio:8.3f}"
     verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-    ours = f"{_figure(row.ours)} {row.unit}"
+    ours = f"{_figure(row.ours)} {row.unit}" if row.unit else ""
     text = f"{row.name:38} {ours:>14}  {peers:34} {ratio:>8} {row.goal:>8}  {verdict}"
     return f"{text}\n    {row.note}" if row.note else text
 
@@ -62,7 +62,11 @@ def main() -> None:
     print(f"{on['processor']}, {on['cores']} cores, Linux {on['kernel']}, Python {on['python']}\n")
     found: dict[str, list[Row]] = {}
     for group in groups:
-        found[group] = importlib.import_module(f"bench.{group}").rows()
+        try:
+            found[group] = importlib.import_module(f"bench.{group}").rows()
+        except Unavailable as reason:
+            print(f"{group}\n  unavailable: {reason}\n", flush=True)
+            continue
         print(f"{group}\n" + "\n".join("  " + line(row) for row in found[group]) + "\n", flush=True)
     RESULTS.mkdir(exist_ok=True)
     report = {

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 Contestant = Callable[[], object]
 
 
+class Unavailable(Exception):
+    """What a group measures on is not to be had here; the text says why."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One comparison, a line of the report.
@@ -22,7 +26,7 @@ class Row:
         theirs: Median a peer, in ``unit``.
         goal: What the ratio to the peer that counts must reach, as text: ``"<= 1.10"``.
         ratio: Ours against that peer (or theirs against ours, where the goal is ``>=``).
-        unit: Of the medians.
+        unit: Of the medians; "" where the ratio alone means something.
         note: What one must know to read the figure.
     """
 
