@@ -67,7 +67,7 @@ int handle_alloc(struct hal_device **out)
 
 hal_handle handle_publish(struct hal_device *dev)
 {
-    hal_handle handle = (int64_t)dev->generation << HANDLE_INDEX_BITS | dev->index;
+    hal_handle handle = (hal_handle)(dev->generation << HANDLE_INDEX_BITS | dev->index);
     atomic_store_explicit(&dev->handle, handle, memory_order_release);
     return handle;
 }

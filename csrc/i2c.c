@@ -28,6 +28,7 @@ ssize_t hal_i2c_read_register(hal_handle dev, uint32_t reg, size_t reg_size, voi
 {
     uint8_t number[NUMBER_MAX];
     struct hal_segment segments[2] = {{.tx = number, .len = reg_size}, {.rx = buf, .len = len}};
+    uint32_t mark = error_begin();
     int err = number_bytes(reg, reg_size, number, "read register");
     ssize_t n;
 
@@ -36,7 +37,7 @@ ssize_t hal_i2c_read_register(hal_handle dev, uint32_t reg, size_t reg_size, voi
     if (!err && !len)
         err = hal_fail_plain(-EINVAL, "read register", NULL, "0 bytes asked for");
     if (err)
-        return error_settle(err, "read register", NULL);
+        return error_end(mark, err, "read register", NULL);
     n = hal_transfer(dev, segments, 2, until);
     return n < 0 ? n : (ssize_t)len;
 }
@@ -46,6 +47,7 @@ ssize_t hal_i2c_write_register(hal_handle dev, uint32_t reg, size_t reg_size, co
 {
     uint8_t message[NUMBER_MAX + WRITE_MAX];
     struct hal_segment segment = {.tx = message, .len = reg_size + len};
+    uint32_t mark = error_begin();
     int err = number_bytes(reg, reg_size, message, "write register");
     ssize_t n;
 
@@ -55,7 +57,7 @@ ssize_t hal_i2c_write_register(hal_handle dev, uint32_t reg, size_t reg_size, co
         err = hal_fail_plain(-EMSGSIZE, "write register", NULL, "%zu bytes; %d go at once", len,
                              WRITE_MAX);
     if (err)
-        return error_settle(err, "write register", NULL);
+        return error_end(mark, err, "write register", NULL);
     if (len)
         memcpy(message + reg_size, buf, len);
     n = hal_transfer(dev, &segment, 1, until);

@@ -30,7 +30,7 @@ static inline uint32_t error_begin(void)
 int error_end(uint32_t mark, int err, const char *operation, const char *object);
 /* Was err worded since then? */
 bool error_worded(uint32_t mark, int err);
-/* error_end() for what was worded last, if it is the same errno. */
+/* error_end() for what has just been worded. */
 int error_settle(int err, const char *operation, const char *object);
 
 /* ---- name.c ---- */
@@ -198,7 +198,7 @@ struct hal_device {
     hal_deadline open_deadline;
 
     uint32_t index;
-    uint32_t generation;
+    uint64_t generation; /* 47 bits of it are in the handle: never again the same */
     struct hal_device *next_free;
 };
 

@@ -172,7 +172,7 @@ int hal_unmap(struct hal_mapping *mapping)
     if (!err && munmap(mapping->base, mapping->base_length))
         err = -errno;
     if (err)
-        return error_settle(err, "unmap", NULL);
+        return error_end(error_begin(), err, "unmap", NULL);
     memset(mapping, 0, sizeof(*mapping));
     return 0;
 }
