@@ -268,6 +268,17 @@ static void list_heaps(char *out, size_t size)
         closedir(folder);
 }
 
+/* Some kernels try to allocate more than the machine has, and kill processes for it. */
+static int check_size(struct hal_device *dev, const struct hal_value *size)
+{
+    int64_t memory = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+
+    if (size->i <= memory)
+        return 0;
+    return hal_fail(-ENOMEM, "open", hal_device_uri(dev),
+                    "allocate %" PRId64 " bytes: the machine has %" PRId64, size->i, memory);
+}
+
 static int allocate(struct hal_device *dev, const char *heap)
 {
     struct dma_heap_allocation_data data = {.fd_flags = O_RDWR | O_CLOEXEC};
@@ -278,6 +289,9 @@ static int allocate(struct hal_device *dev, const char *heap)
     if (hal_device_option(dev, "size", &size) < 0 || size.i <= 0)
         return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev),
                               "a new buffer needs a size (?size=1MiB)");
+    err = check_size(dev, &size);
+    if (err)
+        return err;
     if (!*heap || strchr(heap, '/') ||
         snprintf(path, sizeof(path), HEAPS "/%s", heap) >= (int)sizeof(path))
         return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev),

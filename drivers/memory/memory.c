@@ -17,6 +17,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -140,6 +141,21 @@ static ssize_t copy_to(uint8_t *device, const void *buf, size_t len)
     return (ssize_t)len;
 }
 
+/* A dax device that was taken from its kernel driver faults like one with bad pages. */
+static int explain_fault(const char *operation, const struct memory *memory, uint64_t offset)
+{
+    char driver[PATH_MAX + 8];
+
+    snprintf(driver, sizeof(driver), "%s/driver", memory->sysfs);
+    if (access(driver, F_OK))
+        return hal_fail(-ENODEV, operation, memory->path, NULL);
+    return hal_fail(-EIO, operation, memory->path,
+                    "a bad page at offset 0x%" PRIx64
+                    " (\"ndctl list --media-errors\" lists them), "
+                    "or the buffer is not mapped",
+                    offset);
+}
+
 /* Why a block that lies within the device could not be moved. */
 static int explain_block(struct hal_device *dev, const char *operation, uint64_t offset, ssize_t n)
 {
@@ -147,10 +163,7 @@ static int explain_block(struct hal_device *dev, const char *operation, uint64_t
     int err = n ? -errno : -EIO;
 
     if (memory->kind == KIND_DEVDAX && err == -EFAULT)
-        return hal_fail(-EIO, operation, memory->path,
-                        "a bad page at offset 0x%" PRIx64 " (\"ndctl list --media-errors\" lists "
-                        "them), or the buffer is not mapped",
-                        offset);
+        return explain_fault(operation, memory, offset);
     if (!n)
         return hal_fail_plain(err, operation, memory->path,
                               "the file has shrunk: nothing is left at offset 0x%" PRIx64, offset);
