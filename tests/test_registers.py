@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import sys
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hal
+from hal.probe.cli import cli
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TIMER: dict[str, Any] = {
@@ -287,3 +291,27 @@ def test_the_face_of_mmio(tmp_path: Path) -> None:
             device.view("u8", 4092)
     view[1] = 0x1234
     assert path.read_bytes()[6:8] == b"\x34\x12"
+
+
+def test_probe_shows_registers(tmp_path: Path) -> None:
+    path = tmp_path / "registers"
+    path.write_bytes(b"\xed\0\0\1" + bytes(4092))
+    command = ["show", f"mmio:{path}", "--registers", str(FIXTURES / "edu.toml")]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0
+    assert "0x010000ed" in done.output
+    assert "COMPUTING=idle" in done.output
+    done = CliRunner().invoke(cli, [*command, "--json"])
+    found = json.loads(done.output)
+    schema = Path(__file__).parent.parent / "docs/hal-probe.schema.json"
+    jsonschema.validate(found, json.loads(schema.read_text(encoding="utf-8")))
+    first, *_ = found["registers"]
+    assert first["fields"] == {"MAGIC": 0xED, "MINOR": 0, "MAJOR": 1}
+    last = found["registers"][5]
+    assert (last["name"], last["value"], last["error"]) == (
+        "IRQ_RAISE",
+        None,
+        "the register is write-only",
+    )
+    done = CliRunner().invoke(cli, ["show", f"mmio:{path}", "--registers", f"{path}.none"])
+    assert done.exit_code != 0

@@ -88,21 +88,27 @@ def list_(classes: tuple[str, ...], holders: bool, root: str, json: bool) -> int
         "hal-probe show ttyUSB0",
         "hal-probe show 'uart:/dev/ttyUSB0?baud=9600'",
         "hal-probe show 0000:00:03.0 --json",
+        "hal-probe show mmio:0000:00:04.0/0 --registers edu.toml",
     ),
 )
 @_device
+@click.option(
+    "--registers",
+    metavar="FILE[:PART]",
+    help="Read and show the registers that a map names: .toml, .svd (PART: the peripheral), .rdl.",
+)
 @click.option("--no-open", is_flag=True, help="Do not open it: no values of attributes.")
 @_root
 @_json
-def show(device: str, no_open: bool, root: str, json: bool) -> int:
+def show(device: str, registers: str | None, no_open: bool, root: str, json: bool) -> int:
     """Show all that is known of DEVICE.
 
     That is its record, its driver, and its attributes with their values. The values take opening
-    it, which on a serial line raises DTR and RTS.
+    it, which on a serial line raises DTR and RTS. Reading a register may have effects of its own.
     """
     from .show import run
 
-    return run(device, root, opening=not no_open, json=json)
+    return run(device, root, opening=not no_open, json=json, registers=registers)
 
 
 @cli.command(

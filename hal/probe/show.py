@@ -14,6 +14,7 @@ from hal.discovery import Record
 from . import output
 from .drivers import access_name, attribute_data, driver_data, driver_of, limits, type_name
 from .outcome import Exit, Failure
+from .registers import RegisterReading, read_registers, register_rows
 from .target import Target, find, look, scheme_of
 
 TIMEOUT = 5.0
@@ -48,12 +49,14 @@ class Sight:
         driver: The driver that serves it, None when it is not installed.
         readings: Its attributes.
         failure: Why it could not be opened, None when it could, or was not to be.
+        registers: What its registers hold, when a map was given.
     """
 
     target: Target
     driver: DriverInfo | None
     readings: list[Reading]
     failure: Failure | None
+    registers: list[RegisterReading]
 
     def as_dict(self) -> dict[str, object]:
         """The whole as plain data."""
@@ -65,13 +68,14 @@ class Sight:
             "driver": driver_data(self.driver) if self.driver else None,
             "attributes": [reading.as_dict() for reading in self.readings],
             "failure": self.failure.as_dict() if self.failure else None,
+            "registers": [reading.as_dict() for reading in self.registers],
         }
 
 
-def run(device: str, root: str, *, opening: bool, json: bool) -> Exit:
+def run(device: str, root: str, *, opening: bool, json: bool, registers: str | None = None) -> Exit:
     """Print the device's record, its driver, and, opened, its attributes with their values."""
     target = find(device, look(root, holders=True))
-    sight = _sight(target, opening=opening and root == "/")
+    sight = _sight(target, registers, opening=opening and root == "/")
     if json:
         output.emit("show", sight.as_dict())
     else:
@@ -79,12 +83,13 @@ def run(device: str, root: str, *, opening: bool, json: bool) -> Exit:
     return sight.failure.code if sight.failure else Exit.OK
 
 
-def _sight(target: Target, *, opening: bool) -> Sight:
+def _sight(target: Target, registers: str | None, *, opening: bool) -> Sight:
     readings: list[Reading] = []
+    values: list[RegisterReading] = []
     failure = None
     if opening and target.uri:
         try:
-            readings = _read(target.uri)
+            readings, values = _read(target.uri, registers)
         except hal.Error as error:
             failure = Failure.of(error, [f"hal-probe explain {target.text}"])
             if target.record is None:  # Then there is nothing else to show.
@@ -92,13 +97,14 @@ def _sight(target: Target, *, opening: bool) -> Sight:
     driver = driver_of(scheme_of(target.uri)) if target.uri else None
     if driver and not readings:
         readings = [Reading(attribute) for attribute in driver.attributes]
-    return Sight(target, driver, readings, failure)
+    return Sight(target, driver, readings, failure, values)
 
 
-def _read(uri: str) -> list[Reading]:
+def _read(uri: str, registers: str | None) -> tuple[list[Reading], list[RegisterReading]]:
     with hal.open(uri, timeout=TIMEOUT) as device:
         device.timeout = TIMEOUT
-        return [_reading(device, attribute) for attribute in device.attributes.describe_all()]
+        readings = [_reading(device, attribute) for attribute in device.attributes.describe_all()]
+        return readings, read_registers(device, registers) if registers else []
 
 
 def _reading(device: hal.Device, attribute: Attribute) -> Reading:
@@ -124,6 +130,9 @@ def _print(sight: Sight) -> None:
         meanings = [(reading.attribute.name, reading.attribute.doc) for reading in sight.readings]
         output.table(("ATTRIBUTE", "MEANING"), meanings)
         _print_unread(sight.readings)
+    if sight.registers:
+        output.say()
+        output.table(("REGISTER", "OFFSET", "VALUE", "FIELDS"), register_rows(sight.registers))
     if sight.failure:
         output.say()
         output.say(f"not opened: {sight.failure.message}")
