@@ -121,7 +121,7 @@ static int find_bar(struct hal_device *dev, const char *address, unsigned bar, b
                     bool enable, struct region *out)
 {
     char folder[PATH_MAX];
-    uint64_t flags;
+    uint64_t flags = 0;
     int err;
 
     snprintf(folder, sizeof(folder), PCI "/%s", address);
