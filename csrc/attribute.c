@@ -201,7 +201,7 @@ int hal_set(hal_handle handle, const char *name, const struct hal_value *value, 
 int hal_get_int(hal_handle handle, const char *name, int64_t *out, hal_deadline until)
 {
     uint32_t mark = error_begin();
-    struct hal_value value;
+    struct hal_value value = {.type = HAL_TYPE_INT};
     int err;
 
     if (!out)

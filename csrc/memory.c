@@ -73,7 +73,7 @@ int hal_update(hal_handle handle, uint64_t offset, unsigned width, uint64_t mask
                uint64_t *old)
 {
     struct hal_device *dev;
-    uint64_t before;
+    uint64_t before = 0;
     int err = device_enter(handle, HAL_LANE_CONTROL, "update", HAL_FOREVER, &dev);
 
     if (err)

@@ -179,7 +179,7 @@ static int open_device(struct hal_device *dev, const char *uri, hal_deadline unt
 hal_handle hal_open(const char *uri, hal_deadline until)
 {
     uint32_t mark = error_begin();
-    struct hal_device *dev;
+    struct hal_device *dev = NULL;
     int err = uri ? handle_alloc(&dev) : hal_fail(-EFAULT, "open", NULL, "the URI is NULL");
 
     if (err)

@@ -318,7 +318,7 @@ static int known_path(const char *path, char out[PATH_MAX])
 int hal_load_driver(const char *path)
 {
     uint32_t mark = error_begin();
-    char known[PATH_MAX];
+    char known[PATH_MAX] = "";
     int err;
 
     if (!path)
@@ -410,6 +410,7 @@ static int list_folder(const char *folder, void *arg)
     }
     if (count >= 0)
         free(entries);
+    listing->folder = NULL;
     return result;
 }
 

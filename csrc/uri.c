@@ -29,8 +29,10 @@ static long decode(const char *text, size_t len, char *out)
 
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
-        if (c == '%' && len - i > 2 && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0) {
-            c = (char)(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]));
+        int high = c == '%' && len - i > 2 ? hex_digit(text[i + 1]) : -1;
+        int low = high >= 0 ? hex_digit(text[i + 2]) : -1;
+        if (low >= 0) {
+            c = (char)(high * 16 + low);
             i += 2;
         }
         if (is_control(c))

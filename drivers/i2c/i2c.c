@@ -88,7 +88,7 @@ int i2c_need_address(struct hal_device *dev, const char *operation)
 
 /* How long a transaction may take, ticks: as set for the adapter, less when the deadline is nearer.
  * 0: it is past. */
-static unsigned time_left(const struct i2c *i2c, hal_deadline until)
+static unsigned time_left(struct i2c *i2c, hal_deadline until)
 {
     unsigned set = atomic_load_explicit(&i2c->timeout, memory_order_relaxed);
     unsigned most = set ? set : KERNEL_TIMEOUT;

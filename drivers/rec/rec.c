@@ -308,7 +308,7 @@ static void discard(struct rec *rec)
 
 static int start(struct hal_device *dev, struct rec *rec)
 {
-    char path[HAL_URI_MAX + 1], uri[HAL_URI_MAX + 1];
+    char path[HAL_URI_MAX + 1] = "", uri[HAL_URI_MAX + 1] = "";
     int err = split_address(dev, path, uri, sizeof(uri));
 
     if (err)

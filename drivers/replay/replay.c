@@ -308,7 +308,7 @@ static int expect_named(struct hal_device *dev, enum entry_kind kind, const char
 {
     int err = expect(dev, kind, name, out);
 
-    if (!err && strcmp((*out)->name, name) != 0)
+    if (!err && *out && strcmp((*out)->name, name) != 0)
         err = differ(dev, *out, "of %s; asked for is %s", (*out)->name, name);
     return err;
 }

@@ -259,7 +259,7 @@ static int access_at(struct hal_device *dev, enum hal_lane lane, const char *ope
     if (!err && to) {
         memcpy(to, sim->memory + offset, len);
         corrupt(sim, lane, to, len);
-    } else if (!err) {
+    } else if (!err && from) {
         memcpy(sim->memory + offset, from, len);
         corrupt(sim, lane, sim->memory + offset, len);
     }
