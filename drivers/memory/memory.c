@@ -252,7 +252,7 @@ static int refuse_sync(struct hal_device *dev)
 {
     const struct memory *memory = memory_of(dev);
 
-    if (memory->kind == KIND_FILE)
+    if (memory->kind == KIND_FILE || memory->kind == KIND_BLOCK)
         return hal_fail(-EOPNOTSUPP, "map", memory->path,
                         "MAP_SYNC needs a file on a DAX file system (ext4 or xfs on /dev/pmemN, "
                         "mounted with -o dax); map it without, and make it last with fsync(2)");
@@ -320,7 +320,7 @@ static int memory_map(struct hal_device *dev, struct hal_mapping *mapping)
 /* ---- attributes --------------------------------------------------------------------------------
  */
 
-static const char *const kinds[] = {"devdax", "fsdax", "file", "shm", "memfd", NULL};
+static const char *const kinds[] = {"devdax", "fsdax", "file", "shm", "memfd", "block", NULL};
 
 static int get_size(struct hal_device *dev, const struct hal_attribute *attr, struct hal_value *out)
 {

@@ -9,7 +9,7 @@
 
 #include <hal/driver.h>
 
-enum kind { KIND_DEVDAX, KIND_FSDAX, KIND_FILE, KIND_SHM, KIND_MEMFD };
+enum kind { KIND_DEVDAX, KIND_FSDAX, KIND_FILE, KIND_SHM, KIND_MEMFD, KIND_BLOCK };
 
 struct memory {
     enum kind kind;

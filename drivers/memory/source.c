@@ -107,12 +107,38 @@ static int take_file(struct hal_device *dev, struct memory *out, bool create)
     return 0;
 }
 
+/* A disk in the page cache, a pmem one usually: kernels give no DAX mapping of it. */
+static int take_block(struct hal_device *dev, struct memory *out)
+{
+    int64_t wanted = number_option(dev, "size"), size = lseek(out->fd, 0, SEEK_END);
+
+    if (size <= 0)
+        return hal_fail_plain(-ENXIO, "open", out->path, "the disk has no bytes");
+    if (wanted > size)
+        return hal_fail_plain(-ERANGE, "open", out->path,
+                              "size=%" PRId64 ", but it has %" PRId64 " bytes", wanted, size);
+    out->kind = KIND_BLOCK;
+    out->persistent = true;
+    out->size = (uint64_t)(wanted ? wanted : size);
+    out->alignment = (uint64_t)sysconf(_SC_PAGESIZE);
+    return 0;
+}
+
 /* ---- opening it --------------------------------------------------------------------------------
  */
 
 static int access_flags(const struct memory *memory)
 {
     return memory->read_only ? O_RDONLY : O_RDWR;
+}
+
+/* A disk that a mounted file system is on is not written behind its back: O_EXCL is -EBUSY then. */
+static int node_flags(const struct memory *memory, const char *path)
+{
+    struct stat node;
+    bool disk = !stat(path, &node) && S_ISBLK(node.st_mode);
+
+    return access_flags(memory) | (disk && !memory->read_only ? O_EXCL : 0);
 }
 
 static int check_create(struct hal_device *dev, const struct memory *memory)
@@ -126,8 +152,8 @@ static int check_create(struct hal_device *dev, const struct memory *memory)
 
 static int open_path(struct hal_device *dev, struct memory *out, const char *path)
 {
-    bool create = option(dev, "create");
     struct stat node;
+    bool create = option(dev, "create") && (stat(path, &node) || S_ISREG(node.st_mode));
     int err = check_create(dev, out);
 
     if (err)
@@ -137,7 +163,7 @@ static int open_path(struct hal_device *dev, struct memory *out, const char *pat
     if (create && out->fd < 0)
         return hal_fail(-errno, "open", path, "create");
     if (!create)
-        out->fd = hal_open_node(path, access_flags(out));
+        out->fd = hal_open_node(path, node_flags(out, path));
     if (out->fd < 0)
         return out->fd;
     hal_device_set_fd(dev, out->fd);
@@ -146,6 +172,8 @@ static int open_path(struct hal_device *dev, struct memory *out, const char *pat
     out->kind = KIND_FILE;
     if (S_ISCHR(node.st_mode))
         return take_dax(dev, out, &node);
+    if (S_ISBLK(node.st_mode))
+        return take_block(dev, out);
     if (!S_ISREG(node.st_mode))
         return hal_fail_plain(-ENOTSUP, "open", path, "neither a dax device nor a file");
     return take_file(dev, out, create);

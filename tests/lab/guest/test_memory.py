@@ -216,6 +216,21 @@ def test_a_dax_file(pmem_folder: Path) -> None:
     path.unlink()
 
 
+def test_a_pmem_disk_in_use_is_only_read(pmem_folder: Path) -> None:
+    assert pmem_folder.is_mount()
+    node = devices.pmem_block()
+    with pytest.raises(hal.Busy, match=node):
+        hal.open(f"memory:{node}")
+    with hal.Memory.open(f"memory:{node}", read_only=True) as device:
+        assert (device.kind, device.persistent) == ("block", True)
+        size = int(Path(f"/sys/class/block/{Path(node).name}/size").read_text()) * 512
+        assert device.size == size
+        assert device.load(1024 + 56, 2) == 0xEF53  # ext4's magic number
+        assert device.read_at(10, size - 4) == device.read_at(4, size - 4)
+        with pytest.raises(hal.Unsupported, match="DAX file system"):
+            device.map(write=False, sync=True)
+
+
 def test_map_sync_is_refused_where_it_cannot_be() -> None:
     for folder in ("/run", "/root"):
         path = Path(folder) / "memory-file"
