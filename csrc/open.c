@@ -182,7 +182,7 @@ hal_handle hal_open(const char *uri, hal_deadline until)
     struct hal_device *dev = NULL;
     int err = uri ? handle_alloc(&dev) : hal_fail(-EFAULT, "open", NULL, "the URI is NULL");
 
-    if (err)
+    if (err || !dev)
         return error_end(mark, err, "open", uri);
     err = open_device(dev, uri, until);
     if (err) {

@@ -25,7 +25,7 @@ struct i2c {
     bool pec;                        /* SMBus requests carry a packet error code */
     uint64_t functions;              /* I2C_FUNC_... of the adapter */
     int retries;                     /* as set here; -1: not set */
-    unsigned timeout;                /* of one transaction, ticks; 0: not set here */
+    _Atomic unsigned timeout;        /* of one transaction, ticks; 0: not set here */
     _Atomic unsigned kernel_timeout; /* what the adapter has now, ticks */
     /* Foreign addresses that no kernel driver used when they were first named: one bit each, of
      * 7-bit addresses and of 10-bit ones. Control lane only. */

@@ -429,11 +429,9 @@ TEST_CASE("eight threads register, open, list, bind and unregister at once")
                     CHECK(hal_close(dev) == 0);
                 }
                 if (i % 5 == 0)
-                    hal_driver_each(
-                        [](const struct hal_driver_info *info, void *) {
-                            return info->open > 100 ? 1 : 0;
-                        },
-                        nullptr);
+                    hal_driver_each([](const struct hal_driver_info *info,
+                                       void *) { return info->open > 100 ? 1 : 0; },
+                                    nullptr);
                 if (i % 3 == 0) {
                     int bound = hal_bind(name.c_str(), "loopback");
                     CHECK((bound == 0 || bound == -EEXIST));

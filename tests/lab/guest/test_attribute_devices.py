@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,44 @@ def set_limit_of_lm75() -> str:
 
 def test_an_ordinary_user_may_read_only(lab_i2c: Module) -> None:
     assert "read-only" in call_as("nobody", set_limit_of_lm75)
+
+
+def in_four_threads(work: Callable[[], object]) -> None:
+    """Each of four threads does it ten times; what goes wrong in one is raised here."""
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work) for _ in range(40)]:
+            done.result()
+
+
+def test_four_threads(lamp: hal.Led, pwm: hal.Pwm, lab_i2c: Module) -> None:
+    pwm.period = 1e-3
+    with hal.Hwmon.open("hwmon:lm75") as chip:
+
+        def work() -> None:
+            lamp.brightness = 3
+            assert lamp.brightness == 3
+            pwm.duty = 0.5
+            assert pwm.duty == 0.5
+            assert chip.attributes["temp1"] is not None
+
+        in_four_threads(work)
+
+
+def test_a_monitor_removed_while_open(lab_i2c: Module) -> None:
+    with hal.Hwmon.open("hwmon:lm75") as chip:
+        lab_i2c.remove()
+        try:
+            with pytest.raises((hal.NotFound, hal.Unplugged)):
+                _ = chip.attributes["temp1"]
+            assert chip.sensors()[0].value is None
+        finally:
+            lab_i2c.insert()
+
+
+def test_a_pwm_chip_removed_while_open(pwm: hal.Pwm, lab_pwm: Module) -> None:
+    lab_pwm.remove()
+    try:
+        with pytest.raises((hal.NotFound, hal.Unplugged)):
+            pwm.duty = 0.5
+    finally:
+        lab_pwm.insert()

@@ -9,6 +9,7 @@ from hal.conformance.run import run
 from hal.conformance.subject import Subject
 
 from . import devices
+from .devices import Led, Module, until
 from .host import Host
 
 LIMIT = 300
@@ -53,6 +54,31 @@ def test_gpio_events() -> None:
 @pytest.mark.lab_timeout(LIMIT)
 def test_gpio_output() -> None:
     passed = conform(f"gpio:{devices.gpio_chip()}/4,5?direction=output", writes=True)
+    assert {"leaks", "fork", "attribute_values", "error_messages"} <= passed
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_iio_channels() -> None:
+    passed = conform(f"iio:{devices.IIO}", writes=False)
+    assert {"leaks", "fork", "attribute_values", "error_messages"} <= passed
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_led(led: Led) -> None:
+    until((led.folder / "brightness").exists)
+    passed = conform(f"led:{led.folder.name}", writes=False)
+    assert {"leaks", "fork", "error_messages"} <= passed
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_pwm(lab_pwm: Module) -> None:
+    passed = conform(f"pwm:{devices.pwm_chip().name}/0", writes=False)
+    assert {"leaks", "fork", "attribute_values", "error_messages"} <= passed
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_hwmon(lab_i2c: Module) -> None:
+    passed = conform("hwmon:lm75", writes=False)
     assert {"leaks", "fork", "attribute_values", "error_messages"} <= passed
 
 

@@ -48,7 +48,9 @@ def whole_bus(name: str = devices.LAB_I2C) -> I2c:
     return I2c.open(f"i2c:{devices.i2c_bus(name)}")
 
 
-def error(kind: type[hal.Error], number: int, call: Callable[[], object], text: str | None = None) -> None:
+def error(
+    kind: type[hal.Error], number: int, call: Callable[[], object], text: str | None = None
+) -> None:
     """The call fails in just this way."""
     with pytest.raises(kind, match=text) as caught:
         call()

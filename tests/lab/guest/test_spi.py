@@ -38,7 +38,9 @@ def tool(*command: object, data: bytes = b"") -> bytes:
     return done.stdout
 
 
-def error(kind: type[hal.Error], number: int, call: Callable[[], object], text: str | None = None) -> None:
+def error(
+    kind: type[hal.Error], number: int, call: Callable[[], object], text: str | None = None
+) -> None:
     """The call fails in just this way."""
     with pytest.raises(kind, match=text) as caught:
         call()
