@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -33,6 +34,20 @@ inline std::string sanitizer()
 {
     const char *name = std::getenv("HAL_TEST_SANITIZE");
     return name ? name : "";
+}
+
+/* The name of this process, as /proc has it: that of the test, or of the emulator that runs it. */
+inline std::string process_name()
+{
+    std::string name;
+    std::ifstream comm("/proc/self/comm");
+    std::getline(comm, name);
+    return name;
+}
+
+inline bool emulated()
+{
+    return process_name().rfind("qemu-", 0) == 0;
 }
 
 inline std::string message()

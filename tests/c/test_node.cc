@@ -15,6 +15,8 @@
 
 using namespace test;
 
+static const std::string kName = " (" + process_name() + ")";
+
 static void touch(const std::string &path)
 {
     std::ofstream out(path);
@@ -128,7 +130,7 @@ TEST_CASE("who holds a node: others and oneself, several, nobody")
     CHECK(hal_node_holders(node.c_str(), text, sizeof(text)) == 0);
     CHECK(text == std::string(""));
     int mine = open(node.c_str(), O_RDONLY | O_CLOEXEC);
-    std::string self = "pid " + std::to_string(getpid()) + " (test_node)";
+    std::string self = "pid " + std::to_string(getpid()) + kName;
     CHECK(hal_node_holders(node.c_str(), text, sizeof(text)) == static_cast<long>(self.size()));
     CHECK(text == self);
 
@@ -147,7 +149,7 @@ TEST_CASE("who holds a node: others and oneself, several, nobody")
     char byte;
     REQUIRE(read(ready[0], &byte, 1) == 1);
     close(mine);
-    std::string other = "pid " + std::to_string(child) + " (test_node)";
+    std::string other = "pid " + std::to_string(child) + kName;
     CHECK(hal_node_holders(node.c_str(), text, sizeof(text)) > 0);
     CHECK(contains(text, other));
     close(hold[1]);
@@ -197,7 +199,7 @@ TEST_CASE("more holders than the library remembers: cut, and said so")
     std::vector<char> text(8192);
     long length = hal_node_holders(node.c_str(), text.data(), text.size());
     CHECK((length == -ENAMETOOLONG || length > 60 * 15));
-    CHECK(contains(text.data(), "(test_node)"));
+    CHECK(contains(text.data(), kName));
     close(hold[1]);
     for (pid_t child : children)
         waitpid(child, nullptr, 0);
@@ -223,7 +225,7 @@ TEST_CASE("busy: who holds it, by pid and name")
         CHILD_CHECK(hal_open_node(name, O_RDWR | O_NOCTTY) == -EBUSY);
         CHILD_CHECK(hal_error_kind(-EBUSY) == HAL_BUSY);
         CHILD_CHECK(contains(message(), "Device or resource busy (held by pid " +
-                                            std::to_string(getpid()) + " (test_node)"));
+                                            std::to_string(getpid()) + kName));
     }));
     close(master);
 }
