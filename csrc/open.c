@@ -124,8 +124,10 @@ int hal_close(hal_handle handle)
     if (!atomic_compare_exchange_strong(&dev->handle, &open_handle, 0))
         return handle_refuse(handle, "close");
     device_cancel(dev);
-    for (size_t i = 0; i < COUNT_OF(dev->lanes); i++)
+    for (size_t i = 0; i < COUNT_OF(dev->lanes); i++) {
         lane_enter_forever(&dev->lanes[i]);
+        lane_begin(&dev->lanes[i], HAL_FOREVER);
+    }
     device_await_guests(dev);
     finish_driver(dev);
     release(dev);
