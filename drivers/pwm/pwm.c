@@ -120,6 +120,9 @@ static int set_time(struct hal_device *dev, const struct hal_attribute *attr,
     case PERIOD:
         return set_period(pwm, (int64_t)(value->f * NS_PER_S + 0.5));
     case FREQUENCY:
+        if (value->f <= 0)
+            return hal_fail_plain(-ERANGE, "set frequency", hal_device_uri(dev),
+                                  "a cycle that never ends; use enabled=false");
         return set_period(pwm, (int64_t)(NS_PER_S / value->f + 0.5));
     case DUTY_TIME:
         return set_number(pwm, "duty_cycle", (int64_t)(value->f * NS_PER_S + 0.5));
@@ -186,7 +189,7 @@ static const struct hal_attribute attributes[] = {
      .doc = "Of one cycle; the duty keeps its part of it.",
      .type = HAL_TYPE_FLOAT,
      .access = EVERY,
-     .min = 1e-9,
+     .min = 0, /* what it is until it has been set */
      .max = 1e3,
      .get = get_time,
      .set = set_time,
@@ -196,7 +199,7 @@ static const struct hal_attribute attributes[] = {
      .doc = "Cycles a second: the period, written otherwise.",
      .type = HAL_TYPE_FLOAT,
      .access = EVERY,
-     .min = 1e-3,
+     .min = 0,
      .max = 1e9,
      .get = get_time,
      .set = set_time,
