@@ -48,8 +48,16 @@ def call(*command: str) -> None:
         )
 
 
+def forget_if_moved(tree: Path) -> None:
+    """Remove a build tree that CMake made for a checkout at another place, and would refuse."""
+    cache = tree / "CMakeCache.txt"
+    if cache.exists() and f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in cache.read_text():
+        shutil.rmtree(tree)
+
+
 def build_native(tree: Path, stage: Path) -> None:
     """Build libhal below ``tree`` and install it, as a wheel needs it, into ``stage``."""
+    forget_if_moved(tree)
     program = os.path.join(cmake.CMAKE_BIN_DIR, "cmake")
     call(
         program,
