@@ -14,7 +14,7 @@
  * control - and each lane serves one call at a time: two threads may read and write one device at
  * once, and two readers take turns (the second waits, within its own deadline). hal_cancel() and
  * hal_close() may be called at any time, and wake whoever waits. No function may be called from a
- * signal handler.
+ * signal handler, and a thread inside one must not be ended by pthread_cancel(3): use hal_cancel().
  *
  * ## Time
  * Every call that can wait takes a deadline (hal/deadline.h). A wait ends within 50 ms of
