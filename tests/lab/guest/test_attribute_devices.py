@@ -184,3 +184,14 @@ def test_a_pwm_chip_removed_while_open(pwm: hal.Pwm, lab_pwm: Module) -> None:
             pwm.duty = 0.5
     finally:
         lab_pwm.insert()
+
+
+def test_an_led_removed_while_open() -> None:
+    gone = Led("lab::gone")
+    until((gone.folder / "brightness").exists)
+    with hal.Led.open("led:lab::gone") as lamp:
+        assert lamp.brightness == 0
+        gone.close()
+        until(lambda: not gone.folder.exists())
+        with pytest.raises((hal.NotFound, hal.Unplugged)):
+            lamp.brightness = 1
