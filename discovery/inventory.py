@@ -246,5 +246,7 @@ def _unseen(tree: Sysfs, records: list[Record], classes: Collection[str]) -> dic
         if device_class in seen or device_class not in classes:
             continue
         kinds = [s.subsystem for s in SOURCES if s.device_class == device_class]
+        if not kinds:
+            continue  # Not a machine's own: of the network.
         reasons[device_class] = EMPTY if any(map(tree.folders, kinds)) else ABSENT
     return reasons

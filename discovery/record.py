@@ -23,8 +23,23 @@ CLASSES: Final = (
     "network",
     "video",
     "sound",
+    "remote",
+    "instrument",
+    "radio",
+    "automation",
 )
-"""Every value of `Record.device_class`, in the order of lists."""
+"""Every value of `Record.device_class`, in the order of lists.
+
+The last four are of the network: devices of ours on other machines, test instruments (LXI), radios
+(SoapyRemote), and what home and factory automation announces.
+"""
+
+TRUSTS: Final = {
+    "local": "the kernel of this machine tells of it",
+    "unverified": "it said so itself on the network; nothing proves it",
+    "verified": "it has proved its identity over the secure link",
+}
+"""Every value of `Record.trust` and its meaning."""
 
 EXCLUSIVE: Final = ("serial", "iio")
 """Classes whose devices one program has at a time; others are shared, as by the kernel's design."""
@@ -38,6 +53,10 @@ STATES: Final = {
     "no node": "the kernel has the device but gives programs no node to open",
     "no driver": "the HAL driver for it is not installed, or was refused",
     "present": "it is there; there is no node by which programs would open it",
+    "announced": "it says on the network that it is there; it was not asked",
+    "reachable": "its address answers",
+    "silent": "it says on the network that it is there, but its address does not answer",
+    "cloned": "two devices at two places claim to be it; `detail` says where",
 }
 """Every value of `Record.state` and its meaning."""
 
@@ -67,6 +86,10 @@ class Record:
         subsystem: The kernel's bus or class that lists it, "tty", "pci".
         path: Its folder below /sys, "/devices/...".
         parent: `id` of the nearest device above it that has a record; "" when there is none.
+        host: Name of the machine it is on; "" for this one.
+        trust: One of `TRUSTS`.
+        sources: Who saw it: "local", "mdns", "ssdp", "static", "dns".
+        last_seen: When it was last seen, in seconds since 1970; 0 when that was not noted.
     """
 
     id: str
@@ -87,6 +110,10 @@ class Record:
     subsystem: str = ""
     path: str = ""
     parent: str = ""
+    host: str = ""
+    trust: str = "local"
+    sources: tuple[str, ...] = ("local",)
+    last_seen: float = 0.0
 
     @property
     def description(self) -> str:
@@ -99,6 +126,7 @@ class Record:
         """The record as plain data, ready for `json.dumps`."""
         return asdict(self) | {
             "addresses": list(self.addresses),
+            "sources": list(self.sources),
             "properties": dict(self.properties),
         }
 
