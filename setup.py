@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native parts of the package: libhal by CMake, then the two extension modules against it.
+"""The native parts of the package: libhal by CMake, then the extension modules against it.
 
 libhal, its plug-ins, headers, hal.pc and CMake package become ``hal/_native`` (in place for an
-editable install); ``hal._core`` and ``hal._abi`` find ``libhal.so.1`` there by ``$ORIGIN``.
+editable install); ``hal._core``, ``hal._abi`` and ``hal._perf`` find ``libhal.so.1`` there by
+``$ORIGIN``.
 Everything else about the package is in pyproject.toml.
 """
 
@@ -24,7 +25,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
-HEADERS = sorted(ROOT.glob("include/hal/*.h")) + sorted(ROOT.glob("bindings/core/*.h*"))
+HEADERS = sorted(ROOT.glob("include/hal/*.h")) + sorted(ROOT.glob("bindings/*/*.h"))
+CFFI = ["bindings/abi.py:ffibuilder", "bindings/perf/build.py:ffibuilder"]
 SKIP_NATIVE = "HAL_SKIP_NATIVE" in os.environ  # `make venv`: `make build` comes after it
 JOBS = os.environ.get("HAL_BUILD_JOBS", str(min(os.cpu_count() or 1, 8)))
 
@@ -136,7 +138,7 @@ class BuildPython(build_py):
 
 
 def extensions() -> list[Extension]:
-    """The extension modules, hal._abi excepted, which cffi adds by itself."""
+    """The extension modules, those of CFFI excepted, which cffi adds by itself."""
     sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("bindings/core/*.cpp"))
     return [
         Pybind11Extension(
@@ -149,7 +151,7 @@ with ParallelCompile("HAL_BUILD_JOBS", default=2, needs_recompile=newer):
     setup(
         version=version(),
         ext_modules=extensions(),
-        cffi_modules=[] if SKIP_NATIVE else ["bindings/abi.py:ffibuilder"],
+        cffi_modules=[] if SKIP_NATIVE else CFFI,
         cmdclass={"build_ext": BuildExtensions, "build_py": BuildPython},
         zip_safe=False,
     )
