@@ -9,7 +9,8 @@ export PYTHON
 BIN := .venv/bin
 PACKAGES_TEST := tools/packages-test.txt $(wildcard tests/lab/packages.txt)
 
-.PHONY: help venv build probe test bench lint format abi clean packages-build packages-test
+.PHONY: help venv build probe test bench lint format abi clean packages-build packages-test \
+	packages-bench
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -20,6 +21,9 @@ packages-build:
 
 packages-test:
 	@tools/bootstrap packages tools/packages-build.txt $(PACKAGES_TEST)
+
+packages-bench:
+	@tools/bootstrap packages tools/packages-build.txt tools/packages-bench.txt
 
 venv: packages-build ## set up .venv: build tools, test tools, the package (editable)
 	@mkdir -p build
@@ -35,7 +39,7 @@ probe: build ## show this machine's devices, then drive a real serial line
 test: packages-test build ## run every test
 	$(BIN)/pytest
 
-bench: build ## measure against the peers
+bench: packages-bench build ## measure against the peers
 	$(BIN)/python -m bench
 
 lint: packages-test build ## ruff, mypy, clang-format, clang-tidy

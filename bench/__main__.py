@@ -16,7 +16,7 @@ import hal
 
 from .rounds import Row, Unavailable
 
-GROUPS = ("calls", "serial_line", "buses", "registers", "footprint", "lab")
+GROUPS = ("calls", "serial_line", "buses", "registers", "cache", "memory", "footprint", "lab")
 RESULTS = Path(__file__).parent / "results"
 
 

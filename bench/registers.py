@@ -2,29 +2,50 @@
 """Registers from Python beside python-periphery, on memory that stands in for them.
 
 Both map the same file, so an access costs neither of them anything, and what differs is what each
-does around it. On a real bus a read takes some hundred nanoseconds more, for both.
+does around it. On a real bus a read takes some hundred nanoseconds more, for both. What is timed is
+the statement as a program has it in a loop, less the empty loop.
 """
 
 from __future__ import annotations
 
 import tempfile
 from functools import partial
+from timeit import Timer
 
 import periphery
 
 import hal
 
-from .rounds import Contestant, Row, medians
+from .rounds import Row, medians
 
 SIZE = 4096
-OFFSET = 64
 FOLDER = "/dev/shm"
+BATCH = 1000
+
+STATEMENTS = {
+    "32-bit register read": ("mmio.read32(64)", "mmio.read32(64)", ">= 10"),
+    "  by a method looked up before": ("read32(64)", "read32(64)", ""),
+    "32-bit register write": ("mmio.write32(64, 1)", "mmio.write32(64, 1)", ""),
+    "read-modify-write": (
+        "mmio.update(64, 0xFF, 0x55)",
+        "mmio.write32(64, mmio.read32(64) & ~0xFF | 0x55)",
+        "",
+    ),
+    "64 B at an offset": ("mmio.read_at(64, 64)", "mmio.read(64, 64)", ""),
+}
+"""By row: the statement with hal, the same with periphery, the goal."""
 
 
-def _row(name: str, found: dict[str, float], goal: str = "") -> Row:
-    """``found`` less the empty call; the ratio is theirs to ours."""
-    ours, theirs = (found[key] - found["nothing"] for key in ("hal", "periphery"))
-    return Row(name, ours, {"periphery": theirs}, goal, theirs / ours)
+def _row(name: str, ours: hal.Mmio, theirs: periphery.MMIO) -> Row:
+    our_statement, their_statement, goal = STATEMENTS[name]
+    timers = {
+        "hal": Timer(our_statement, "read32 = mmio.read32", globals={"mmio": ours}),
+        "periphery": Timer(their_statement, "read32 = mmio.read32", globals={"mmio": theirs}),
+        "nothing": Timer("pass"),
+    }
+    found = medians({key: partial(timer.timeit, BATCH) for key, timer in timers.items()})
+    hal_ns, periphery_ns = ((found[key] - found["nothing"]) / BATCH for key in ("hal", "periphery"))
+    return Row(name, hal_ns, {"periphery": periphery_ns}, goal, periphery_ns / hal_ns)
 
 
 def rows() -> list[Row]:
@@ -33,46 +54,8 @@ def rows() -> list[Row]:
         file.truncate(SIZE)
         theirs = periphery.MMIO(0, SIZE, path=file.name)
         with hal.Mmio.open(f"mmio:{file.name}") as ours:
-            theirs.write32(OFFSET, 0x12345678)
-            assert ours.read32(OFFSET) == 0x12345678  # both reach the same memory
-
-            def change_theirs() -> None:
-                theirs.write32(OFFSET, theirs.read32(OFFSET) & ~0xFF | 0x55)
-
-            pairs: dict[str, tuple[Contestant, Contestant, str]] = {
-                "32-bit register read": (
-                    partial(ours.read32, OFFSET),
-                    partial(theirs.read32, OFFSET),
-                    ">= 10",
-                ),
-                "  its method looked up each time": (
-                    lambda: ours.read32(OFFSET),
-                    lambda: theirs.read32(OFFSET),
-                    "",
-                ),
-                "32-bit register write": (
-                    partial(ours.write32, OFFSET, 1),
-                    partial(theirs.write32, OFFSET, 1),
-                    "",
-                ),
-                "read-modify-write": (
-                    lambda: ours.update(OFFSET, 0xFF, 0x55),
-                    change_theirs,
-                    "",
-                ),
-                "64 B at an offset": (
-                    lambda: ours.read_at(64, OFFSET),
-                    lambda: theirs.read(OFFSET, 64),
-                    "",
-                ),
-            }
-            found = [
-                _row(
-                    name,
-                    medians({"hal": mine, "periphery": other, "nothing": lambda: None}, batch=200),
-                    goal,
-                )
-                for name, (mine, other, goal) in pairs.items()
-            ]
+            theirs.write32(64, 0x12345678)
+            assert ours.read32(64) == 0x12345678  # both reach the same memory
+            found = [_row(name, ours, theirs) for name in STATEMENTS]
         theirs.close()
     return found

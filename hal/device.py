@@ -204,6 +204,7 @@ def face(driver: str) -> Any:
     """Class decorator: ``hal.open()`` gives this class for devices of ``driver``."""
 
     def enlist(cls: type[D]) -> type[D]:
+        _core.own_methods(cls)
         _faces[driver] = cls
         return cls
 

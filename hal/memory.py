@@ -4,84 +4,26 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import _core, cache
-from .device import Device, face
-from .errors import InvalidArgument, NoAttribute, Unsupported
+from . import cache
+from .device import face
+from .errors import NoAttribute, Unsupported
+from .mappable import Mappable
 from .settings import State
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from ._core import AnyBuffer
 
 __all__ = ["Dmabuf", "Memory"]
 
 # <hal/dmabuf.h>
 _FD, _BEGIN, _END = 0x4401, 0x4402, 0x4403
 _READ, _WRITE = 1, 2
-
-
-class Mappable(Device):
-    """A device whose memory becomes numpy arrays."""
-
-    __slots__ = ()
-
-    size = State[int]("size", "Bytes.")
-
-    def array(
-        self,
-        dtype: DTypeLike = "uint8",
-        shape: int | Sequence[int] | None = None,
-        offset: int = 0,
-        *,
-        write: bool = True,
-        sync: bool = False,
-    ) -> NDArray[Any]:
-        """A numpy array that is the memory itself: nothing is copied.
-
-        It keeps its mapping alive, also after ``close()``; the mapping ends with the last array.
-
-        Args:
-            dtype: Of the elements.
-            shape: How many; None: as many as there are from the offset on.
-            offset: Bytes from the device's start; need not be a multiple of anything.
-            write: Whether it can be written to.
-            sync: Map with MAP_SYNC: stores last once ``persist()`` has returned.
-
-        Raises:
-            InvalidArgument: The array would reach beyond the device.
-            Unsupported: It cannot be mapped, or not so; the text says why.
-            PermissionDenied: To be written, but opened with read_only.
-        """
-        import numpy as np
-
-        kind = np.dtype(dtype)
-        if kind.hasobject or kind.itemsize == 0:
-            raise InvalidArgument(f'array "{self.uri}": elements of {kind} are not plain memory')
-        extent = _shape(shape, max(self.size - offset, 0) // kind.itemsize)
-        length = math.prod(extent) * kind.itemsize
-        if length == 0:
-            raise InvalidArgument(
-                f'array "{self.uri}": no element of {kind.itemsize} bytes at offset {offset} of '
-                f"{self.size} bytes"
-            )
-        mapping = self.map(offset, length, write=write, sync=sync)
-        array: NDArray[Any] = np.ndarray(extent, kind, memoryview(mapping))
-        return array
-
-
-def _shape(shape: int | Sequence[int] | None, most: int) -> tuple[int, ...]:
-    if shape is None:
-        return (most,)
-    extent = (shape,) if isinstance(shape, int) else tuple(shape)
-    if any(length < 0 for length in extent):
-        raise InvalidArgument(f"array: the shape {extent} has a negative length")
-    return extent
 
 
 @face("memory")
@@ -145,7 +87,7 @@ class Memory(Mappable):
         value = self._fact(name)
         return None if value is None else int(value)
 
-    def persist(self, array: _core.AnyBuffer) -> None:
+    def persist(self, array: AnyBuffer) -> None:
         """Make what was stored into an array of this device last.
 
         By the cache (``hal.cache.persist``) where that is enough: a dax device, an array of a DAX
@@ -167,11 +109,11 @@ class Memory(Mappable):
         else:
             os.fdatasync(self.fileno())
 
-    def flush(self, array: _core.AnyBuffer) -> None:
+    def flush(self, array: AnyBuffer) -> None:
         """``hal.cache.flush``: write back and drop its lines."""
         cache.flush(array)
 
-    def sync(self, array: _core.AnyBuffer) -> None:
+    def sync(self, array: AnyBuffer) -> None:
         """``hal.cache.sync``: hand over to, or take over from, another host."""
         cache.sync(array)
 

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hal
+from hal import _core
 from hal.probe.cli import cli
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -280,17 +281,28 @@ def test_the_face_of_mmio(tmp_path: Path) -> None:
         assert (device.size, device.what) == (4096, str(path))
         device.registers(FIXTURES / "edu.toml").LIVENESS.value = 9
         assert device.read32(4) == 9
-        view = device.view("u2", 4, 2)
-        whole = device.view()
-        assert (view.tolist(), whole.shape) == ([9, 0], (1024,))
+        array = device.array("u2", 2, 4)
+        assert (array.tolist(), device.array("u4").shape) == ([9, 0], (1024,))
         with pytest.raises(hal.InvalidArgument, match="beyond"):
-            device.view("u1", 4095, 2)
-        with pytest.raises(hal.InvalidArgument, match="-1 elements"):
-            device.view(length=-1)
-        with pytest.raises(hal.InvalidArgument, match="0 elements"):
-            device.view("u8", 4092)
-    view[1] = 0x1234
+            device.array("u1", 2, 4095)
+    array[1] = 0x1234
     assert path.read_bytes()[6:8] == b"\x34\x12"
+
+
+def test_the_fast_methods_are_the_faces_own() -> None:
+    """CPython calls a method written in C the short way only on the class that has it."""
+
+    class Mine(hal.Mmio):
+        def read32(self, offset: int) -> int:
+            return 7
+
+    for name in ("load", "store", "update", "read32", "write8"):
+        assert vars(hal.Mmio)[name].__objclass__ is hal.Mmio
+    assert vars(hal.Spi)["transfer"].__objclass__ is hal.Spi
+    _core.own_methods(Mine)
+    assert vars(Mine)["read8"].__objclass__ is Mine
+    assert not hasattr(vars(Mine)["read32"], "__objclass__")
+    assert "read32" not in vars(hal.Uart)
 
 
 def test_probe_shows_registers(tmp_path: Path) -> None:

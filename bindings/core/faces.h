@@ -17,5 +17,8 @@ extern PyMethodDef i2c_methods[], register_methods[], spi_methods[];
 
 /* Add the classes to hal._core. False with an exception set. */
 bool faces_add(PyObject *module, PyObject *handle);
+/* Give a face the fast methods it inherits for its own: CPython takes its short way to a method
+ * written in C only where the object is of the very class that the method is of. */
+bool faces_own_methods(PyObject *face);
 
 #endif

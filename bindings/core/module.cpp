@@ -145,6 +145,13 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used())
     if (!faces_add(m.ptr(), type))
         throw py::error_already_set();
     m.def("open", open, py::arg("uri"), py::arg("timeout"), py::arg("faces"), py::arg("face"));
+    m.def(
+        "own_methods",
+        [](const py::type &face) {
+            if (!faces_own_methods(face.ptr()))
+                throw py::error_already_set();
+        },
+        py::arg("face"));
     m.def("describe", describe, py::arg("device"));
     m.def(
         "readv",

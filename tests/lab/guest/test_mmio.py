@@ -115,7 +115,7 @@ def test_a_view_is_shared_with_the_host_and_outlives_the_device(host: Host, comb
     device = devices.pci(IVSHMEM)[0].name
     with hal.Mmio.open(f"mmio:{device}/2", enable=True) as shared:
         assert shared.prefetchable
-        view = shared.view("u2", 8192, 300, write_combine=combine)
+        view = shared.array("u2", 300, 8192, write_combine=combine)
     view[:] = np.arange(300)
     host_sees = np.frombuffer(host.read_file("ivshmem", 8192, 600), "u2")
     assert (host_sees == np.arange(300)).all()
