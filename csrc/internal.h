@@ -315,6 +315,12 @@ int attribute_apply_options(struct hal_device *dev);
 int attribute_check_table(const struct hal_attribute *table, size_t count, const char *operation,
                           const char *object);
 
+/* ---- match.c ---- */
+
+/* Is a table well-formed? -EINVAL with message, for the operation on the object, if not. */
+int match_check_table(const struct hal_match *table, size_t count, const char *operation,
+                      const char *object);
+
 /* ---- value.c ---- */
 
 /* hal_value_parse() for use inside a call. */

@@ -177,6 +177,8 @@ int driver_register(const char *name, const struct driver_ops *ops, size_t size,
         return err;
     memcpy(&known, ops, size < sizeof(known) ? size : sizeof(known));
     err = attribute_check_table(known.attributes, known.attribute_count, REGISTER, name);
+    if (!err)
+        err = match_check_table(known.matches, known.match_count, REGISTER, name);
     if (err)
         return err;
     pthread_mutex_lock(&drivers_lock);
@@ -299,6 +301,8 @@ static int visit_driver(struct driver *driver, hal_driver_visitor visit, void *a
         .open = (uint64_t)(atomic_load(&driver->refs) % DRIVER_VISIT),
         .attributes = driver->ops.attributes,
         .attribute_count = driver->ops.attribute_count,
+        .matches = driver->ops.matches,
+        .match_count = driver->ops.match_count,
     };
 
     return visit(&info, arg);

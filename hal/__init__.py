@@ -46,6 +46,7 @@ from .pwm import Pwm
 from .registers import Field, Register, RegisterMap, Registers, RegisterView
 from .registry import (
     DriverInfo,
+    Match,
     bind,
     bindings,
     driver_dir,
@@ -92,6 +93,7 @@ __all__ = [
     "Interrupted",
     "InvalidArgument",
     "Led",
+    "Match",
     "Memory",
     "Mmio",
     "NoAttribute",

@@ -24,9 +24,20 @@ _H = TypeVar("_H", bound=Handle)
 AttributeFields = tuple[
     str, int, int, str | None, str, tuple[float, float] | None, tuple[str, ...], str | None
 ]
-# name, state, path, version, summary, address, reason, open, attributes
+# fits, address, note
+MatchFields = tuple[str, str, str]
+# name, state, path, version, summary, address, reason, open, attributes, matches
 DriverFields = tuple[
-    str, int, str | None, str | None, str | None, str | None, str | None, int, list[AttributeFields]
+    str,
+    int,
+    str | None,
+    str | None,
+    str | None,
+    str | None,
+    str | None,
+    int,
+    list[AttributeFields],
+    list[MatchFields],
 ]
 
 class Handle:

@@ -43,6 +43,7 @@ from ._abi import ffi, lib
 from .attributes import Access, Attribute, Value
 from .device import Segment
 from .errors import BY_KIND, Closed, Error, InvalidArgument, NotFound, Unsupported
+from .registry import Match
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -67,8 +68,9 @@ class DriverClass(Protocol):
         poll(self, events): Which of POLLIN and POLLOUT are true now. Does not wait. For devices
             without a descriptor; call ``device.wake()`` when it changes.
 
-    Optional class attributes: ``attributes`` (a list of hal.Attribute), ``summary`` and ``address``
-    (one line each, for lists), ``any_option`` (True: takes URI options beyond its attributes).
+    Optional class attributes: ``attributes`` (a list of hal.Attribute), ``matches`` (a
+    list of hal.Match: which devices it fits), ``summary`` and ``address`` (one line each, for
+    lists), ``any_option`` (True: takes URI options beyond its attributes).
 
     The attribute "errors.frame" is read from, and written to, the instance's ``errors_frame``,
     usually a property. What the URI gives for a writable attribute is set right after ``init``.
@@ -91,6 +93,7 @@ class Driver:
     """A base class for drivers: it keeps ``device``, and what is not overridden is Unsupported."""
 
     attributes: Sequence[Attribute] = ()
+    matches: Sequence[Match] = ()
     summary: str = ""
     address: str = ""
     any_option: bool = False
@@ -229,6 +232,16 @@ class Registered:
             if hasattr(cls, optional):
                 members[optional] = _function(f"driver_{optional}")
         rows = [self._row(attribute) for attribute in getattr(cls, "attributes", ())]
+        matches = [
+            {
+                "fits": self._string(row.fits),
+                "address": self._string(row.address),
+                "note": self._string(row.note or None),
+            }
+            for row in getattr(cls, "matches", ())
+        ]
+        members["matches"] = self._keep(ffi.new("struct hal_match[]", matches))
+        members["match_count"] = len(matches)
         members["attributes"] = self._keep(ffi.new("struct hal_attribute[]", rows))
         members["attribute_count"] = len(rows)
         self.ops = ffi.new("struct driver_ops *", members)

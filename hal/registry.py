@@ -12,6 +12,7 @@ from .attributes import Attribute
 
 __all__ = [
     "DriverInfo",
+    "Match",
     "bind",
     "bindings",
     "driver_dir",
@@ -29,6 +30,21 @@ _STATES: dict[int, State] = {1: "registered", 2: "loadable", 3: "refused"}
 
 
 @dataclass(frozen=True)
+class Match:
+    """One row of a driver's table: which devices it fits (docs/discovery.md).
+
+    Attributes:
+        fits: Words KIND:GLOB with a space between them; each has to fit.
+        address: What follows "driver:" in the URI; {node}, {name} ... stand for the device's.
+        note: What these devices are, for people; "" when there is nothing to add.
+    """
+
+    fits: str
+    address: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class DriverInfo:
     """One driver.
 
@@ -42,6 +58,7 @@ class DriverInfo:
         reason: Why it is refused; else None.
         open: How many of its devices are open.
         attributes: What all its devices have; empty when it is not known.
+        matches: Which devices it fits; empty when it fits none, or it is not known.
     """
 
     name: str
@@ -53,6 +70,7 @@ class DriverInfo:
     reason: str | None
     open: int
     attributes: tuple[Attribute, ...]
+    matches: tuple[Match, ...] = ()
 
 
 def drivers() -> list[DriverInfo]:
@@ -64,10 +82,11 @@ def drivers() -> list[DriverInfo]:
 
 
 def _info(fields: _core.DriverFields) -> DriverInfo:
-    name, state, path, version, summary, address, reason, opened, rows = fields
+    name, state, path, version, summary, address, reason, opened, rows, fits = fields
     attributes = tuple(map(Attribute.from_fields, rows))
+    matches = tuple(Match(*row) for row in fits)
     return DriverInfo(
-        name, _STATES[state], path, version, summary, address, reason, opened, attributes
+        name, _STATES[state], path, version, summary, address, reason, opened, attributes, matches
     )
 
 

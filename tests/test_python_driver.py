@@ -404,6 +404,25 @@ def test_a_wrong_attribute_is_refused() -> None:
         hal.register_driver("wrong", Wrong)
 
 
+def test_what_it_fits(register: Register) -> None:
+    """A table of matches is the class's, shown as it is, and judged when it is registered."""
+    rows = (hal.Match("subsystem:i2c of:atmel,24c*", "{bus}/{address}", "EEPROMs"),)
+
+    class Fitting(Echo):
+        matches = rows
+
+    name = register(Fitting)
+    found = {driver.name: driver for driver in hal.drivers()}
+    assert found[name].matches == rows
+    assert found["loopback"].matches == ()
+
+    class Wrong(Echo):
+        matches = (*rows, hal.Match("tty", "{node}"))
+
+    with pytest.raises(hal.InvalidArgument, match=r'match 1 \("tty"\): fits is made of words'):
+        hal.register_driver("wrong", Wrong)
+
+
 def test_a_driver_in_use_stays(register: Register) -> None:
     name = register(Echo)
     with hal.open(f"{name}:"):

@@ -46,12 +46,17 @@ struct Attribute {
     }
 };
 
+struct Match {
+    std::string fits, address, note;
+};
+
 struct Driver {
     std::string name;
     hal_driver_state state;
     Text path, version, summary, address, reason;
     uint64_t open;
     std::vector<Attribute> attributes;
+    std::vector<Match> matches;
 };
 
 Text text(const char *from)
@@ -63,12 +68,23 @@ Text text(const char *from)
 int copy_driver(const hal_driver_info *info, void *arg)
 try {
     auto *out = static_cast<std::vector<Driver> *>(arg);
-    Driver driver = {info->name,          info->state,         text(info->path),
-                     text(info->version), text(info->summary), text(info->address),
-                     text(info->reason),  info->open,          {}};
+    Driver driver = {info->name,
+                     info->state,
+                     text(info->path),
+                     text(info->version),
+                     text(info->summary),
+                     text(info->address),
+                     text(info->reason),
+                     info->open,
+                     {},
+                     {}};
 
     for (size_t i = 0; i < info->attribute_count; i++)
         driver.attributes.emplace_back(info->attributes[i]);
+    for (size_t i = 0; i < info->match_count; i++) {
+        const hal_match &row = info->matches[i];
+        driver.matches.push_back({row.fits, row.address, row.note ? row.note : ""});
+    }
     out->push_back(std::move(driver));
     return 0;
 } catch (const std::bad_alloc &) {
@@ -91,13 +107,16 @@ py::list drivers()
           }),
           "drivers");
     for (Driver &driver : found) {
-        py::list attributes;
+        py::list attributes, matches;
         for (Attribute &attribute : driver.attributes)
             attributes.append(attribute.fields());
+        for (Match &row : driver.matches)
+            matches.append(py::make_tuple(str_of(row.fits.c_str()), str_of(row.address.c_str()),
+                                          str_of(row.note.c_str())));
         out.append(py::make_tuple(str_of(driver.name.c_str()), (int)driver.state,
                                   str_or_none(driver.path), str_or_none(driver.version),
                                   str_or_none(driver.summary), str_or_none(driver.address),
-                                  str_or_none(driver.reason), driver.open, attributes));
+                                  str_or_none(driver.reason), driver.open, attributes, matches));
     }
     return out;
 }

@@ -412,6 +412,10 @@ static void dmabuf_fini(struct hal_device *dev)
     free(buffer);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:dma_heap", "{name}", "a heap to allocate from"},
+};
+
 static const struct driver_ops dmabuf_ops = {
     .init = dmabuf_init,
     .read = dmabuf_read,
@@ -425,6 +429,8 @@ static const struct driver_ops dmabuf_ops = {
     .read_at = dmabuf_read_at,
     .write_at = dmabuf_write_at,
     .map = dmabuf_map,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("dmabuf", &dmabuf_ops, "0.1.0");

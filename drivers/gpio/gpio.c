@@ -282,6 +282,10 @@ static void gpio_fini(struct hal_device *dev)
     gpio_free(hal_device_state(dev), hal_device_fd(dev) >= 0);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:gpio", "{name}", "a GPIO chip"},
+};
+
 static const struct driver_ops gpio_ops = {
     .init = gpio_init,
     .read = gpio_read,
@@ -293,6 +297,8 @@ static const struct driver_ops gpio_ops = {
     .address = "CHIP/LINE,LINE or LINE",
     .attributes = gpio_attributes,
     .attribute_count = GPIO_ATTRIBUTES,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("gpio", &gpio_ops, "0.1.0");

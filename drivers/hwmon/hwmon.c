@@ -294,6 +294,10 @@ static void hwmon_fini(struct hal_device *dev)
     discard(hal_device_state(dev));
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:hwmon", "{name}", NULL},
+};
+
 static const struct driver_ops hwmon_ops = {
     .init = hwmon_init,
     .read = hwmon_read,
@@ -301,6 +305,8 @@ static const struct driver_ops hwmon_ops = {
     .fini = hwmon_fini,
     .summary = "Hardware monitors: temperature, voltage, current, power, fans",
     .address = "hwmonN or chip name",
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("hwmon", &hwmon_ops, "0.1.0");

@@ -470,6 +470,11 @@ static void i2c_fini(struct hal_device *dev)
     i2c_free(hal_device_state(dev));
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:i2c/i2c-*", "{bus}", "an adapter"},
+    {"subsystem:i2c", "{bus}/{address}", "a target on one"},
+};
+
 static const struct driver_ops i2c_ops = {
     .init = i2c_init,
     .read = i2c_read,
@@ -481,6 +486,8 @@ static const struct driver_ops i2c_ops = {
     .address = "BUS/0xADDR",
     .attributes = i2c_attributes,
     .attribute_count = I2C_ATTRIBUTES,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("i2c", &i2c_ops, "0.1.0");

@@ -179,6 +179,10 @@ static void iio_fini(struct hal_device *dev)
     iio_free(hal_device_state(dev));
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:iio", "{name}", "a converter or sensor"},
+};
+
 static const struct driver_ops iio_ops = {
     .init = iio_init,
     .read = iio_read,
@@ -190,6 +194,8 @@ static const struct driver_ops iio_ops = {
     .flags = HAL_DRIVER_PLAIN_IO,
     .attributes = iio_attributes,
     .attribute_count = IIO_ATTRIBUTES,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("iio", &iio_ops, "0.1.0");

@@ -237,6 +237,10 @@ static void led_fini(struct hal_device *dev)
     free(hal_device_state(dev));
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:leds", "{name}", NULL},
+};
+
 static const struct driver_ops led_ops = {
     .init = led_init,
     .read = led_read,
@@ -246,6 +250,8 @@ static const struct driver_ops led_ops = {
     .attribute_count = sizeof(attributes) / sizeof(attributes[0]),
     .summary = "LEDs of the kernel's LED class",
     .address = "NAME",
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("led", &led_ops, "0.1.0");

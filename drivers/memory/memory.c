@@ -501,6 +501,11 @@ static void memory_fini(struct hal_device *dev)
     free(memory);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:dax", "{node}", "a device-DAX range"},
+    {"subsystem:block/pmem*", "{node}", "a persistent-memory disk"},
+};
+
 static const struct driver_ops memory_ops = {
     .init = memory_init,
     .read = memory_read,
@@ -515,6 +520,8 @@ static const struct driver_ops memory_ops = {
     .read_at = memory_read_at,
     .write_at = memory_write_at,
     .map = memory_map,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("memory", &memory_ops, "0.1.0");

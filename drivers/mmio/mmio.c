@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "mmio.h"
 
 struct mmio {
@@ -54,46 +55,8 @@ static int check_writable(struct hal_device *dev, const char *operation)
                : 0;
 }
 
-/* ---- registers: one access each ----------------------------------------------------------------
+/* ---- registers and blocks ----------------------------------------------------------------------
  */
-
-static uint64_t load_once(volatile const uint8_t *at, unsigned width, bool swap)
-{
-    switch (width) {
-    case 1:
-        return *at;
-    case 2: {
-        uint16_t value = *(volatile const uint16_t *)at;
-        return swap ? __builtin_bswap16(value) : value;
-    }
-    case 4: {
-        uint32_t value = *(volatile const uint32_t *)at;
-        return swap ? __builtin_bswap32(value) : value;
-    }
-    default: {
-        uint64_t value = *(volatile const uint64_t *)at;
-        return swap ? __builtin_bswap64(value) : value;
-    }
-    }
-}
-
-static void store_once(volatile uint8_t *at, unsigned width, uint64_t value, bool swap)
-{
-    switch (width) {
-    case 1:
-        *at = (uint8_t)value;
-        break;
-    case 2:
-        *(volatile uint16_t *)at = swap ? __builtin_bswap16((uint16_t)value) : (uint16_t)value;
-        break;
-    case 4:
-        *(volatile uint32_t *)at = swap ? __builtin_bswap32((uint32_t)value) : (uint32_t)value;
-        break;
-    default:
-        *(volatile uint64_t *)at = swap ? __builtin_bswap64(value) : value;
-        break;
-    }
-}
 
 static int mmio_load(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t *value)
 {
@@ -119,23 +82,10 @@ static int mmio_store(struct hal_device *dev, uint64_t offset, unsigned width, u
     return 0;
 }
 
-/* ---- blocks: as wide as the alignment of both ends allows, at most 8 bytes an access -----------
- */
-
-static unsigned width_at(uint64_t offset, size_t left)
-{
-    unsigned width = 8;
-
-    while (offset % width || left < width)
-        width /= 2;
-    return width;
-}
-
 static ssize_t mmio_read_at(struct hal_device *dev, void *buf, size_t len, uint64_t offset,
                             hal_deadline until)
 {
     const struct mmio *mmio = mmio_of(dev);
-    uint8_t *to = buf;
     int err = check_range(dev, "read", offset, 1);
 
     (void)until;
@@ -143,15 +93,7 @@ static ssize_t mmio_read_at(struct hal_device *dev, void *buf, size_t len, uint6
         return err;
     if (len > mmio->region.size - offset)
         len = (size_t)(mmio->region.size - offset);
-    for (size_t done = 0, width; done < len; done += width) {
-        uint64_t value;
-        width = width_at(offset + done, len - done);
-        value = load_once(mmio->registers + offset + done, (unsigned)width, false);
-        memcpy(to + done,
-               __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (uint8_t *)&value
-                                                         : (uint8_t *)&value + 8 - width,
-               width);
-    }
+    read_block(buf, mmio->registers, offset, len);
     return (ssize_t)len;
 }
 
@@ -159,7 +101,6 @@ static ssize_t mmio_write_at(struct hal_device *dev, const void *buf, size_t len
                              hal_deadline until)
 {
     const struct mmio *mmio = mmio_of(dev);
-    const uint8_t *from = buf;
     int err = check_range(dev, "write", offset, 1);
 
     (void)until;
@@ -169,14 +110,7 @@ static ssize_t mmio_write_at(struct hal_device *dev, const void *buf, size_t len
         return err;
     if (len > mmio->region.size - offset)
         len = (size_t)(mmio->region.size - offset);
-    for (size_t done = 0, width; done < len; done += width) {
-        uint64_t value = 0;
-        width = width_at(offset + done, len - done);
-        memcpy(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (uint8_t *)&value
-                                                         : (uint8_t *)&value + 8 - width,
-               from + done, width);
-        store_once(mmio->registers + offset + done, (unsigned)width, value, false);
-    }
+    write_block(mmio->registers, offset, buf, len);
     return (ssize_t)len;
 }
 
@@ -383,6 +317,10 @@ static void mmio_fini(struct hal_device *dev)
     free(mmio);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:pci", "{name}/{bar}", "the first memory BAR of a PCI function"},
+};
+
 static const struct driver_ops mmio_ops = {
     .init = mmio_init,
     .read = mmio_read,
@@ -397,6 +335,8 @@ static const struct driver_ops mmio_ops = {
     .read_at = mmio_read_at,
     .write_at = mmio_write_at,
     .map = mmio_map,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("mmio", &mmio_ops, "0.1.0");

@@ -334,6 +334,10 @@ static void pwm_fini(struct hal_device *dev)
     free(pwm);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:pwm", "{name}/0", "a PWM chip: its first channel"},
+};
+
 static const struct driver_ops pwm_ops = {
     .init = pwm_init,
     .read = pwm_read,
@@ -343,6 +347,8 @@ static const struct driver_ops pwm_ops = {
     .attribute_count = sizeof(attributes) / sizeof(attributes[0]),
     .summary = "Channels of PWM chips",
     .address = "CHIP/CHANNEL",
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("pwm", &pwm_ops, "0.1.0");

@@ -196,6 +196,10 @@ static void spi_fini(struct hal_device *dev)
     spi_free(spi);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:spi", "{bus}.{chip}", "a chip, by spidev"},
+};
+
 static const struct driver_ops spi_ops = {
     .init = spi_init,
     .read = spi_read,
@@ -206,6 +210,8 @@ static const struct driver_ops spi_ops = {
     .address = "BUS.CS",
     .attributes = spi_attributes,
     .attribute_count = SPI_ATTRIBUTES,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("spi", &spi_ops, "0.1.0");

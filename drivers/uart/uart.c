@@ -354,6 +354,10 @@ static void uart_fini(struct hal_device *dev)
     uart_free(uart);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:tty", "{node}", "a serial line"},
+};
+
 static const struct driver_ops uart_ops = {
     .init = uart_init,
     .read = uart_read,
@@ -365,6 +369,8 @@ static const struct driver_ops uart_ops = {
     .flags = HAL_DRIVER_PLAIN_IO,
     .attributes = uart_attributes,
     .attribute_count = UART_ATTRIBUTES,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("uart", &uart_ops, "0.1.0");

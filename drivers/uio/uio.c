@@ -225,6 +225,10 @@ static void uio_fini(struct hal_device *dev)
     free(uio);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:uio", "{name}", NULL},
+};
+
 static const struct driver_ops uio_ops = {
     .init = uio_init,
     .read = uio_read,
@@ -239,6 +243,8 @@ static const struct driver_ops uio_ops = {
     .read_at = uio_read_at,
     .write_at = uio_write_at,
     .map = uio_map,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("uio", &uio_ops, "0.1.0");

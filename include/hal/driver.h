@@ -40,6 +40,7 @@
 #include <hal/deadline.h>
 #include <hal/device.h>
 #include <hal/export.h>
+#include <hal/match.h>
 #include <hal/memory.h>
 #include <hal/uri.h>
 #include <hal/version.h>
@@ -108,6 +109,9 @@ struct driver_ops {
     /** hal_map(): offset, length (0: the rest) and flags are set; fill in the rest. mmap(2) it so
      *  that hal_unmap() can munmap(2) base. The control lane. */
     int (*map)(struct hal_device *dev, struct hal_mapping *mapping);
+
+    const struct hal_match *matches; /**< which devices it fits (hal/match.h) */
+    size_t match_count;
 };
 
 /* ---- registering ---------------------------------------------------------------------------- */
@@ -115,12 +119,12 @@ struct driver_ops {
 /**
  * @brief Register a driver. Use the macro hal_register_driver(), which adds size and ABI version.
  * @param name  A letter or digit, then letters, digits, '_', '-', '.'; HAL_NAME_MAX at most.
- * @param ops   Copied; what it points to (attribute table, strings) must stay until the driver is
+ * @param ops   Copied; what it points to (tables, strings) must stay until the driver is
  *              unregistered.
  * @param size  sizeof(struct driver_ops) as the driver was compiled.
  * @param abi   HAL_ABI_VERSION as the driver was compiled.
  * @return 0; -EEXIST (the name is taken), -ENOENT (empty name), -ENAMETOOLONG, -EINVAL (ill-formed
- *         name or attribute table), -EFAULT (NULL name or table), -ENOSYS (init, read or write is
+ *         name, attribute or match table), -EFAULT (NULL name or table), -ENOSYS (init, read or write is
  *         missing), -EPROTONOSUPPORT (other ABI), -E2BIG (the table has members this library does
  *         not know, and uses them), -ENOMEM. Any thread.
  */

@@ -16,6 +16,7 @@
 #include <hal/gpio.h>
 #include <hal/i2c.h>
 #include <hal/iio.h>
+#include <hal/match.h>
 #include <hal/memory.h>
 #include <hal/registry.h>
 #include <hal/uart.h>

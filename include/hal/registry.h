@@ -36,6 +36,8 @@ struct hal_driver_info {
     uint64_t open;       /**< devices open now */
     const struct hal_attribute *attributes; /**< the driver's table; NULL when it is not known */
     size_t attribute_count;
+    const struct hal_match *matches; /**< which devices it fits; NULL when it is not known */
+    size_t match_count;
 };
 
 /** Called once a driver; anything but 0 ends the listing and is returned by hal_driver_each(). */
