@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a describing function finds out, and what such functions share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..names import Names
+from ..sysfs import Node
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a describing function found out; the rest of a record is the same for all classes.
+
+    Attributes:
+        model: What it is; "" leaves the name of the hardware it belongs to.
+        vendor: Who made it; likewise.
+        serial: Its serial number; likewise.
+        driver: The HAL driver that serves it.
+        uri: What to open.
+        node: The node, or file of sysfs, that a program opens; "" when there is none.
+        mode: How: "r", "w" or "rw".
+        addresses: Other ways to name it.
+        properties: What else is worth telling; empty values are dropped.
+        kernel: Why it belongs to the kernel and is not for programs, "" when it is for them.
+        hint: What to do to get a node when `driver` is named and there is none.
+    """
+
+    model: str = ""
+    vendor: str = ""
+    serial: str = ""
+    driver: str = ""
+    uri: str = ""
+    node: str = ""
+    mode: str = "rw"
+    addresses: list[str] = field(default_factory=list)
+    properties: dict[str, str] = field(default_factory=dict)
+    kernel: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place to look.
+
+    Attributes:
+        device_class: What is found there.
+        subsystem: The kernel's bus or class.
+        describe: What makes a device of it.
+    """
+
+    device_class: str
+    subsystem: str
+    describe: Callable[[Node, Context], Facts | None]
+
+
+class Context:
+    """What describing functions share.
+
+    Args:
+        root: Where the machine's root is, without a slash at its end.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.pci_names = Names(root, "pci.ids")
+        self.usb_names = Names(root, "usb.ids")
+
+
+def by_node(node: Node, driver: str, address: str = "") -> Facts:
+    """A device that a driver opens by its node."""
+    devnode = node.devnode
+    uri = f"{driver}:{address.removeprefix(f'{driver}:') or devnode}" if address or devnode else ""
+    return Facts(driver=driver, uri=uri, node=devnode)
+
+
+def bit_rate(text: str) -> str:
+    """Bits a second, from the kernel's Mbit/s; "" when it knows none."""
+    try:
+        rate = float(text)
+    except ValueError:
+        return ""
+    return f"{rate * 1e6:.0f}" if rate > 0 else ""
+
+
+def known(text: str) -> str:
+    """A NUMA node; the kernel writes -1 for none."""
+    return "" if text == "-1" else text
+
+
+def size_of(text: str) -> str:
+    """A size that the kernel may give in hexadecimal."""
+    try:
+        return str(int(text, 0))
+    except ValueError:
+        return ""
