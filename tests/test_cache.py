@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """hal.cache on arrays: what is taken, what is refused, what arrives.
 
-Which lines are touched is tested in C on a recording copy (tests/c/test_cache.cc); that stores
-arrive in persistent memory, in the lab.
+Which lines are touched is tested on a recording copy, here and in C (tests/c/test_cache.cc); that
+stores arrive in persistent memory, in the lab.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -23,7 +24,8 @@ from hypothesis import strategies as st
 
 import hal
 from hal import cache
-from tests.needs import find
+from tests.native import run
+from tests.needs import find, needs
 
 RANGES: dict[str, Callable[..., None]] = {
     "writeback": cache.writeback,
@@ -262,3 +264,20 @@ def test_probe_prints_json() -> None:
         assert data["requested"] == environment.get("HAL_CACHE")
         assert (data["refused"] is None) == (environment.get("HAL_CACHE") != "nonsense")
         assert len(data["operations"]) == len(cache.info().choices)
+
+
+# ---- every line once, fenced after --------------------------------------------------------------
+
+
+def test_each_line_once_and_fenced_after(tmp_path: Path) -> None:
+    """hal.cache with libhal's loops noting, in place of executing, each line and fence."""
+    needs("cc")
+    fixtures = Path(__file__).parent / "fixtures"
+    recorder = tmp_path / "cache_recording.so"
+    told = run(sys.executable, "-m", "hal", "--cflags", "--libs")
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-shared", "-fPIC"]
+    source = str(fixtures / "cache_recording.c")
+    run("cc", *flags, source, *shlex.split(told), "-o", recorder)
+    script = fixtures / "cache_recording.py"
+    done = run(sys.executable, script, recorder, env={"LD_PRELOAD": str(recorder)})
+    assert done == "all lines once, all fenced\n"
