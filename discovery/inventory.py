@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from . import access, identity
 from .record import CLASSES, EXCLUSIVE, Inventory, Problem, Record
-from .sources import SOURCES, Context, Facts, Source, hardware
+from .sources import SOURCES, Context, Facts, Source, firmware, hardware
 from .sysfs import Node, Sysfs, natural
 
 EMPTY = "the kernel knows such devices and has found none"
@@ -116,7 +116,9 @@ def _fill(facts: Facts, node: Node, context: Context) -> None:
     facts.serial = facts.serial or serial
     links = node.properties.get("DEVLINKS", "").split()
     node_path = [facts.node] if facts.node.startswith("/dev/") else []
-    facts.addresses = [*node_path, *links, *facts.addresses]
+    names, told = firmware(node)
+    facts.addresses = [*node_path, *links, *facts.addresses, *names]
+    facts.properties |= told
 
 
 def _record(seen: _Seen, machine: str, root: str, drivers: Mapping[str, str] | None) -> Record:

@@ -166,7 +166,8 @@ def test_the_workbench_shows_exactly_what_it_has(bench: Machine) -> None:
         record = records[name]
         assert (record.device_class, record.driver, record.uri) == (device_class, driver, uri), name
         assert state is None or record.state == state, name
-    assert {r.device_class for r in records.values()} == {source.device_class for source in sources.SOURCES}
+    classes = {source.device_class for source in sources.SOURCES}
+    assert {r.device_class for r in records.values()} == classes
     assert {r.state for r in records.values()} <= set(discovery.STATES)
 
 

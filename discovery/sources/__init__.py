@@ -25,9 +25,10 @@ from . import (
     usb,
 )
 from .facts import Context, Facts, Source
+from .firmware import firmware
 from .hardware import hardware
 
-__all__ = ["SOURCES", "Context", "Facts", "Source", "hardware"]
+__all__ = ["SOURCES", "Context", "Facts", "Source", "firmware", "hardware"]
 
 SOURCES = (
     Source("serial", "tty", serial.serial_line),
