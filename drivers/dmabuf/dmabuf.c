@@ -365,6 +365,8 @@ static int set_up(struct hal_device *dev, struct dmabuf *buffer)
     void *base;
     int err = find_exporter(dev, buffer);
 
+    if (!err) /* as descriptors of devices are */
+        err = fcntl(buffer->fd, F_SETFL, fcntl(buffer->fd, F_GETFL) | O_NONBLOCK) ? -errno : 0;
     if (!err)
         err = set_name(dev, buffer);
     if (err)

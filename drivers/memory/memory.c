@@ -16,6 +16,7 @@
  * mappings are the processor's own accesses: there a bad page is SIGBUS.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -481,6 +482,8 @@ static int memory_init(struct hal_device *dev)
     memory->read_only = option(dev, "read_only");
     memory->node = number_option(dev, "node");
     err = find_memory(dev, memory);
+    if (!err) /* as descriptors of devices are; memory never waits anyway */
+        err = fcntl(memory->fd, F_SETFL, fcntl(memory->fd, F_GETFL) | O_NONBLOCK) ? -errno : 0;
     if (!err)
         err = set_up(dev, memory);
     if (err) {

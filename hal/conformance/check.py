@@ -32,7 +32,10 @@ class Check:
     where: str
 
 
-_MODULES = ["life", "attributes", "errors", "data", "transfers", "waits", "readiness", "threads"]
+_MODULES = [
+    *("life", "attributes", "errors", "data", "transfers", "memory"),
+    *("waits", "readiness", "threads"),
+]
 
 CHECKS: dict[str, Check] = {}
 """Every check, by name, in the order in which they run."""

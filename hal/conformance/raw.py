@@ -161,6 +161,30 @@ class Raw:
         """hal_transfer()."""
         return int(lib.hal_transfer(self.handle, segments, count, until))
 
+    def load(self, offset: int, width: int) -> tuple[int, int]:
+        """hal_load(): the result and the value."""
+        value = ffi.new("uint64_t *")
+        return int(lib.hal_load(self.handle, offset, width, value)), int(value[0])
+
+    def store(self, offset: int, width: int, value: int) -> int:
+        """hal_store()."""
+        return int(lib.hal_store(self.handle, offset, width, value))
+
+    def read_at(self, size: int, offset: int, until: int) -> Got:
+        """hal_read_at(); a byte changed behind the buffer is a failure of its own."""
+        return self._fill(
+            size, lambda room: lib.hal_read_at(self.handle, room, size, offset, until)
+        )
+
+    def write_at(self, data: bytes, offset: int, until: int) -> int:
+        """hal_write_at()."""
+        return int(lib.hal_write_at(self.handle, ffi.from_buffer(data), len(data), offset, until))
+
+    def map(self, offset: int, length: int, flags: int) -> tuple[int, Any]:
+        """hal_map(): the result and the struct hal_mapping, the caller's to unmap."""
+        mapping = ffi.new("struct hal_mapping *")
+        return int(lib.hal_map(self.handle, offset, length, flags, mapping)), mapping
+
     def get(self, name: str, until: int) -> tuple[int, Any]:
         """hal_get(): the result and the struct hal_value."""
         value = ffi.new("struct hal_value *")
