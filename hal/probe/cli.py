@@ -161,6 +161,64 @@ def cache(json: bool) -> int:
     return run(json=json)
 
 
+@cli.command(
+    epilog=_examples(
+        "hal-probe bench 'memory:memfd:bench?size=256MiB'",
+        "hal-probe bench memory:/dev/dax0.0 --max 64MiB --plot dax.svg",
+        "hal-probe bench mmio:0000:00:05.0/2 --write --json",
+    ),
+)
+@_device
+@click.option("--max", "most", metavar="SIZE", default="", help="Largest block (64MiB).")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 86400),
+    default=10.0,
+    show_default=True,
+    help="What it may take, about.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, 1000), default=5, show_default=True, help="At most."
+)
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--write", is_flag=True, help="Overwrite what is there: measures writing, too.")
+@click.option(
+    "--registers", is_flag=True, help="Read device memory even if reading has effects there."
+)
+@click.option("--plot", metavar="FILE", default="", help="Draw it, too: FILE.svg or FILE.png.")
+@_json
+def bench(
+    device: str,
+    most: str,
+    seconds: float,
+    rounds: int,
+    threads: int,
+    write: bool,
+    registers: bool,
+    plot: str,
+    json: bool,
+) -> int:
+    """Measure how fast a memory device is, and what holds it back.
+
+    By block size: reading in order and at random, latency, copying. Nothing is written to it unless
+    you say --write; memory:memfd: is made for it and is written, too. Ctrl-C ends it early, with
+    what was measured so far.
+    """
+    from .bench import run
+
+    return run(
+        device,
+        most=most,
+        seconds=seconds,
+        rounds=rounds,
+        threads=threads,
+        write=write,
+        registers=registers,
+        plot=plot,
+        json=json,
+    )
+
+
 @cli.command(epilog=_examples("hal-probe explain ttyUSB0", "hal-probe explain i2c:1/0x50"))
 @_device
 @_root
