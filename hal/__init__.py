@@ -59,6 +59,7 @@ from .registry import (
 from .spi import Spi
 from .uart import Uart
 from .uio import Uio
+from .vfio import DmaRegion, Vfio
 
 if TYPE_CHECKING:
     from .driver import Driver, DriverDevice, register_driver, unregister_driver
@@ -71,6 +72,7 @@ __all__ = [
     "Cancelled",
     "Closed",
     "Device",
+    "DmaRegion",
     "Dmabuf",
     "Driver",
     "DriverDevice",
@@ -114,6 +116,7 @@ __all__ = [
     "Unplugged",
     "Unsupported",
     "Value",
+    "Vfio",
     "WouldBlock",
     "bind",
     "bindings",

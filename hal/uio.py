@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _core
-from .device import Device, Seconds, face
+from .device import face
+from .interrupts import Interrupts
 from .settings import State
 
 if TYPE_CHECKING:
@@ -16,12 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Uio"]
 
-WORD = 4
-"""Bytes of the kernel's count."""
-
 
 @face("uio")
-class Uio(Device, _core.RegisterHandle):
+class Uio(Interrupts, _core.RegisterHandle):
     """A device that the kernel hands to user space: its interrupt, and its registers.
 
     Example::
@@ -38,36 +35,8 @@ class Uio(Device, _core.RegisterHandle):
     name = State[str]("name", "What the kernel's driver calls the device.")
     rearm = State[str]("rearm", 'How it is let through again: "write", "pci" or "none".')
 
-    def wait(self, timeout: Seconds = ...) -> int:
-        """Wait for an interrupt that came after the last wait (or the opening).
-
-        Returns:
-            The kernel's count of interrupts, modulo 2**32; more than one further: some came
-            together.
-
-        Raises:
-            Timeout, Cancelled, Unplugged.
-        """
-        return _count(self.read(WORD, timeout))
-
-    async def await_interrupt(self, timeout: Seconds = ...) -> int:
-        """wait() for asyncio."""
-        return _count(await self.aread(WORD, timeout))
-
-    def arm(self) -> None:
-        """Let the interrupt through now; wait() does it by itself."""
-        self.write((1).to_bytes(WORD, sys.byteorder))
-
-    def disarm(self) -> None:
-        """Hold the interrupt back, until arm() or the next wait that finds none."""
-        self.write((0).to_bytes(WORD, sys.byteorder))
-
     def registers(self, registers: RegisterMap | str | Path) -> Registers:
         """The registers by name, of a map or the file it is in (docs/registers.md)."""
         from .registers import Registers
 
         return Registers(self, registers)
-
-
-def _count(data: bytes) -> int:
-    return int.from_bytes(data, sys.byteorder)

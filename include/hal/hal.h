@@ -22,5 +22,6 @@
 #include <hal/uart.h>
 #include <hal/uri.h>
 #include <hal/version.h>
+#include <hal/vfio.h>
 
 #endif
