@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether what was announced is there: the announced port is connected to, now and then.
+
+Nothing tells of a death without goodbye: what a responder said stays in caches for up to 75 minutes
+(RFC 6762, section 10), and zeroconf keeps it for 1125 s at least. So each device whose kind allows
+it (`foreign.Kind.connect`) is connected to over TCP and let go at once; no byte is sent.
+
+With the usual `Pace`, for up to 1000 endpoints:
+
+    it lives                    connected to every 10 s; state "reachable"
+    it fails once               tried again after 1 s, then after 2 s
+    it has failed 3 times       state "silent": 3 to 19 s after it died
+    it has failed 6 times       lost: 4, 8 and 16 s further on (and 2 s each for no answer at all)
+    after that                  tried every 60 s until its announcement is withdrawn, and at once
+                                when it announces itself anew; listed again when it answers
+
+With N > 1000 endpoints the 10 s become N / 100 s: there are at most 100 connections a second, 64 at
+a time, and of them one at a time to one endpoint, however many announcements name it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from .roster import Roster
+from .sighting import Sighting
+
+Endpoint = tuple[str, int]
+"""An IP address, with its scope, and a port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often is looked, in seconds, and how long it is believed.
+
+    Attributes:
+        period: Between looks at one that lives.
+        timeout: For an answer.
+        retry: Before the second try; doubled for each further one.
+        silent_after: Failures until it is "silent".
+        lost_after: Failures until it is lost.
+        dormant: Between looks at one that is lost, but still announced.
+        rate: Connections a second.
+        burst: Connections at once, when there was nothing to do before.
+        concurrency: Connections at a time.
+        per_host: Endpoints of one address that are looked at; one that names more may be made to
+            attack a third party, so its further ones stay "announced".
+    """
+
+    period: float = 10.0
+    timeout: float = 2.0
+    retry: float = 1.0
+    silent_after: int = 3
+    lost_after: int = 6
+    dormant: float = 60.0
+    rate: float = 100.0
+    burst: int = 100
+    concurrency: int = 64
+    per_host: int = 64
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One sighting and how it fares."""
+
+    sighting: Sighting
+    endpoints: tuple[Endpoint, ...]
+    failures: int = 0
+    due: float = 0.0
+    state: str = "announced"
+    lost: bool = False
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Lets `rate` a second through, and `burst` at once."""
+
+    rate: float
+    burst: float
+    clock: Callable[[], float]
+    level: float = field(init=False)
+    at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.level, self.at = self.burst, self.clock()
+
+    def take(self) -> float:
+        """Take one; how long to wait before it is there."""
+        now = self.clock()
+        self.level = min(self.burst, self.level + (now - self.at) * self.rate) - 1
+        self.at = now
+        return max(0.0, -self.level / self.rate)
+
+
+class Liveness:
+    """Shows sightings to the roster, with the state that they are found in.
+
+    To be used in one event loop, by one scout.
+
+    Args:
+        roster: Where they are shown.
+        pace: How often to look.
+    """
+
+    def __init__(self, roster: Roster, pace: Pace | None = None) -> None:
+        self._roster = roster
+        self._pace = pace or Pace()
+        self._clock = time.monotonic
+        self._entries: dict[str, _Entry] = {}
+        self._hosts: dict[str, int] = {}
+        self._heap: list[tuple[float, int, str]] = []
+        self._count = itertools.count()
+        self._wake = asyncio.Event()
+        self._bucket = _Bucket(self._pace.rate, self._pace.burst, self._clock)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def see(self, sighting: Sighting, endpoints: tuple[Endpoint, ...]) -> bool:
+        """Show a sighting, and from now on look whether it lives.
+
+        Args:
+            sighting: What is announced; its state is "announced".
+            endpoints: Where to connect to, the best first; empty: it is believed unseen.
+
+        Returns:
+            False when the roster had no room for it: then it is not looked at either.
+        """
+        entry = self._entries.get(sighting.key)
+        if entry is not None and entry.endpoints == endpoints:
+            entry.sighting = sighting
+            if entry.lost:
+                self._schedule(entry, 0.0)
+                return True
+            return self._show(entry)
+        state = "announced"
+        if entry is not None:
+            self._count_hosts(entry, -1)
+            if entry.endpoints and entry.endpoints[0] in endpoints:
+                state = entry.state
+        entry = _Entry(sighting, endpoints, state=state)
+        if not self._show(entry):
+            self._entries.pop(sighting.key, None)
+            return False
+        self._entries[sighting.key] = entry
+        self._count_hosts(entry, 1)
+        if endpoints and self._hosts[endpoints[0][0]] <= self._pace.per_host:
+            self._schedule(entry, 0.0)
+        return True
+
+    def hurry(self, key: str) -> None:
+        """It was heard again: if it was thought to be dead, look now."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.failures >= self._pace.silent_after:
+            self._schedule(entry, 0.0)
+
+    def lose(self, key: str) -> None:
+        """It is gone for good: it said goodbye."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._count_hosts(entry, -1)
+            self._roster.lose(entry.sighting.source, key)
+
+    def shown(self, prefix: str = "") -> set[str]:
+        """The keys of all sightings that begin so."""
+        return {key for key in self._entries if key.startswith(prefix)}
+
+    async def run(self) -> None:
+        """Look, until cancelled."""
+        tasks: set[asyncio.Task[None]] = set()
+        room = asyncio.Semaphore(self._pace.concurrency)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            room.release()
+
+        try:
+            while True:
+                key = await self._next()
+                await asyncio.sleep(self._bucket.take())
+                await room.acquire()
+                if (entry := self._entries.get(key)) is None:
+                    room.release()
+                    continue
+                task = asyncio.ensure_future(self._look(entry))
+                tasks.add(task)
+                task.add_done_callback(ended)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _next(self) -> str:
+        """The key of the one that is due next, when it is due."""
+        while True:
+            wait = None
+            while self._heap:
+                due, _, key = self._heap[0]
+                entry = self._entries.get(key)
+                if entry is None or entry.due != due:
+                    heapq.heappop(self._heap)  # It is gone, or due at another time.
+                    continue
+                wait = due - self._clock()
+                if wait <= 0:
+                    heapq.heappop(self._heap)
+                    entry.due = 0.0
+                    return key
+                break
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait)
+            except asyncio.TimeoutError:
+                continue
+
+    def _schedule(self, entry: _Entry, delay: float) -> None:
+        entry.due = self._clock() + delay
+        heapq.heappush(self._heap, (entry.due, next(self._count), entry.sighting.key))
+        if len(self._heap) > 2 * len(self._entries) + 64:
+            self._heap = [
+                (entry.due, next(self._count), key)
+                for key, entry in self._entries.items()
+                if entry.due
+            ]
+            heapq.heapify(self._heap)
+        self._wake.set()
+
+    async def _look(self, entry: _Entry) -> None:
+        error = "no answer"
+        for endpoint in entry.endpoints:
+            error = await _connect(endpoint, self._pace.timeout)
+            if not error:
+                break
+        if self._entries.get(entry.sighting.key) is not entry:
+            return  # It said goodbye meanwhile, or is elsewhere.
+        if error:
+            self._failed(entry, error)
+        else:
+            self._answered(entry)
+
+    def _answered(self, entry: _Entry) -> None:
+        entry.failures, entry.lost, entry.state = 0, False, "reachable"
+        self._show(entry)
+        period = max(self._pace.period, len(self._entries) / self._pace.rate)
+        self._schedule(entry, period * random.uniform(0.9, 1.0))  # noqa: S311 - spreads load
+
+    def _failed(self, entry: _Entry, error: str) -> None:
+        pace = self._pace
+        entry.failures += 1
+        if entry.failures >= pace.lost_after:
+            entry.lost = True
+            self._roster.lose(entry.sighting.source, entry.sighting.key)
+            self._schedule(entry, pace.dormant)
+            return
+        if entry.failures >= pace.silent_after:
+            entry.state = "silent"
+            self._show(entry, f"{entry.endpoints[0][0]} port {entry.endpoints[0][1]}: {error}")
+        self._schedule(entry, pace.retry * 2 ** (entry.failures - 1))
+
+    def _show(self, entry: _Entry, detail: str = "") -> bool:
+        record = entry.sighting.record
+        seen = time.time() if entry.state == "reachable" else record.last_seen
+        record = replace(record, state=entry.state, detail=detail or record.detail, last_seen=seen)
+        return self._roster.see(replace(entry.sighting, record=record))
+
+    def _count_hosts(self, entry: _Entry, by: int) -> None:
+        if entry.endpoints:
+            host = entry.endpoints[0][0]
+            self._hosts[host] = self._hosts.get(host, 0) + by
+            if not self._hosts[host]:
+                del self._hosts[host]
+
+
+async def _connect(endpoint: Endpoint, timeout: float) -> str:
+    """Connect and let go. Why it failed, "" when it did not."""
+    host, port = endpoint
+    plain, _, scope = host.partition("%")
+    address: tuple[str, int] | tuple[str, int, int, int] = (plain, port)
+    family = socket.AF_INET
+    try:
+        if ":" in plain:
+            family = socket.AF_INET6
+            address = (plain, port, 0, _index(scope))
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            connecting = asyncio.get_running_loop().sock_connect(probe, address)
+            await asyncio.wait_for(connecting, timeout)
+    except asyncio.TimeoutError:
+        return "no answer"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _index(scope: str) -> int:
+    if not scope:
+        return 0
+    return int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)

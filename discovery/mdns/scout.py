@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices that announce themselves by multicast DNS."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from zeroconf import (
+    DNSQuestionType,
+    RecordUpdateListener,
+    ServiceStateChange,
+)
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+from zeroconf.const import _TYPE_PTR
+
+from .. import foreign, txt
+from ..links import each_link
+from ..liveness import Endpoint, Liveness, Pace
+from ..netlink import Interface
+from ..roster import Roster
+from ..service import TYPES, Service, ranked, sighting
+from ..sysfs import printable
+from .gate import Gate
+from .segment import segment
+
+if TYPE_CHECKING:
+    from zeroconf import RecordUpdate, Zeroconf
+
+DOMAIN = ".local."
+
+GRACE = 5.0
+"""Seconds that a link's devices have to be heard again when its addresses have changed."""
+
+ENDPOINTS_MAX = 4
+"""Addresses of a device that are tried in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of one link is remembered.
+
+    Attributes:
+        names: Services in all.
+        per_origin: Of one sender.
+        patience: Services beyond that until the sender is not listened to any more.
+        ban: Seconds for which it is not.
+        waiting: Services at a time whose address is still to be asked for.
+        resolvers: Of them asked for at a time.
+        timeout: Seconds for an answer.
+        tries: How often a service is asked for.
+    """
+
+    names: int = 20_000
+    per_origin: int = 12_000
+    patience: int = 1000
+    ban: float = 60.0
+    waiting: int = 4096
+    resolvers: int = 32
+    timeout: float = 3.0
+    tries: int = 3
+
+
+class MdnsScout:
+    """Browses for our devices and for those of `foreign.KINDS`, and looks whether they live.
+
+    Args:
+        interfaces: Names of the interfaces to browse on; None: all that can multicast.
+        types: Service types to browse for.
+        pace: How often to look whether they live.
+        bounds: How much to remember of one link.
+    """
+
+    source = "mdns"
+
+    def __init__(
+        self,
+        interfaces: Sequence[str] | None = None,
+        *,
+        types: Sequence[str] = TYPES,
+        pace: Pace | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._interfaces = interfaces
+        self._types = types
+        self._pace = pace
+        self._bounds = bounds or Bounds()
+
+    async def run(self, roster: Roster) -> None:
+        """Look, until cancelled (see `scout.Scout`)."""
+        liveness = Liveness(roster, self._pace)
+
+        def trouble(cause: str, about: str) -> None:
+            roster.trouble(self.source, cause, about)
+
+        def gone(name: str) -> None:
+            for key in liveness.shown(f"{name} "):
+                liveness.lose(key)
+
+        async def browse(link: Interface) -> None:
+            await _Browser(link, self._types, self._bounds, liveness, roster).run()
+
+        looking = asyncio.ensure_future(liveness.run())
+        try:
+            await each_link(self._interfaces, browse, trouble, gone)
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            roster.replace(self.source, ())
+
+
+@dataclass(slots=True)
+class _Name:
+    """A service that was heard of.
+
+    Attributes:
+        type: "_iio._tcp.local."
+        origin: Who announced it.
+        tries: How often its address was asked for.
+        resolved: It has become a sighting.
+    """
+
+    type: str
+    origin: str
+    tries: int = 0
+    resolved: bool = False
+
+
+@dataclass
+class _Browser:
+    """The services of one link."""
+
+    link: Interface
+    types: Sequence[str]
+    bounds: Bounds
+    liveness: Liveness
+    roster: Roster
+    gate: Gate = field(default_factory=Gate)
+    names: dict[str, _Name] = field(default_factory=dict)
+    origins: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(self.bounds.waiting)
+        self._flooded = asyncio.Event()
+        self._told: set[str] = set()
+
+    async def run(self) -> None:
+        """Browse, until cancelled."""
+        before = self.liveness.shown(f"{self.link.name} ")
+        async with segment(self.link, self.gate) as mdns:
+            self._trouble("")
+            mdns.zeroconf.async_add_listener(_Refreshes(self), None)
+            workers = [
+                asyncio.ensure_future(self._resolve(mdns)) for _ in range(self.bounds.resolvers)
+            ]
+            workers.append(asyncio.ensure_future(self._browse(mdns)))
+            if before:
+                workers.append(asyncio.ensure_future(self._forget(before)))
+            try:
+                for worker in asyncio.as_completed(workers):
+                    await worker  # None ends but by failing.
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+                for about in tuple(self._told):
+                    self._trouble("", about)
+
+    async def _browse(self, mdns: AsyncZeroconf) -> None:
+        """Browse; after a flood anew, for zeroconf's browser remembers every name it heard."""
+        types = [kind + DOMAIN for kind in self.types]
+        while True:
+            self._flooded.clear()
+            browser = AsyncServiceBrowser(mdns.zeroconf, types, handlers=[self._changed])
+            try:
+                await self._flooded.wait()
+            finally:
+                await browser.async_cancel()
+            await asyncio.sleep(self.bounds.ban)
+            self._trouble("", "flood")
+
+    async def _forget(self, keys: set[str]) -> None:
+        """Lose what was there before this link's addresses changed, and is not heard again."""
+        await asyncio.sleep(GRACE)
+        for key in keys - {self._key(name) for name in self.names}:
+            self.liveness.lose(key)
+        await asyncio.Event().wait()
+
+    # What follows is called by zeroconf, within the reading of a packet. It raises nothing.
+
+    def _changed(
+        self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
+    ) -> None:
+        if state_change is ServiceStateChange.Removed:
+            self._removed(name)
+            return
+        known = self.names.get(name.lower())
+        if known is None:
+            known = _Name(service_type, self.gate.sender)
+            if self._refuses(known.origin):
+                return
+            self.names[name.lower()] = known
+            self.origins[known.origin] += 1
+        elif known.resolved and not self.gate.sender:
+            return  # A new browser is told what the old one knew.
+        info = AsyncServiceInfo(service_type, name)
+        if info.load_from_cache(zeroconf):
+            self._resolved(known, info)
+        elif not known.resolved:
+            self._ask(name)
+
+    def _removed(self, name: str) -> None:
+        known = self.names.pop(name.lower(), None)
+        if known is not None:
+            self.origins[known.origin] -= 1
+            self.liveness.lose(self._key(name))
+            self._trouble("", name)
+
+    def _refuses(self, origin: str) -> bool:
+        """Is there no room for one more of this sender?"""
+        bounds = self.bounds
+        if len(self.names) < bounds.names and self.origins[origin] < bounds.per_origin:
+            return False
+        self.refused[origin] += 1
+        if self.refused[origin] < bounds.patience and self.refused.total() < bounds.names:
+            return True
+        self.refused.clear()
+        self.gate.ban(origin, bounds.ban)
+        self._trouble(
+            f"{origin} announces more services than are remembered ({bounds.per_origin} of one "
+            f"sender, {bounds.names} in all); it is not listened to for {bounds.ban:.0f} s",
+            "flood",
+        )
+        self._flooded.set()
+        return True
+
+    def _ask(self, name: str) -> None:
+        if not self._waiting.full():
+            self._waiting.put_nowait(name)
+
+    def _resolved(self, known: _Name, info: AsyncServiceInfo) -> None:
+        """Show a service whose address is known."""
+        known.resolved, known.tries = True, 0
+        kind = info.type.removesuffix(DOMAIN)
+        service = Service(
+            type=kind,
+            instance=info.name.removesuffix(f".{info.type}"),
+            host=(info.server or "").rstrip("."),
+            port=info.port or 0,
+            addresses=ranked(
+                map(self._scoped, info.parsed_addresses()), loopback=self.link.loopback
+            ),
+            text=info.text or b"",
+        )
+        try:
+            seen = sighting(service, "mdns", self._key(info.name), origin=known.origin)
+        except ValueError as error:
+            self.liveness.lose(self._key(info.name))
+            self._trouble(f"its announcement makes no device: {error}", info.name)
+            return
+        self._trouble("", info.name)
+        self.liveness.see(seen, self._endpoints(service))
+
+    def _scoped(self, address: str) -> str:
+        return (
+            f"{address}%{self.link.name}"
+            if address.startswith(("fe8", "fe9", "fea", "feb"))
+            else address
+        )
+
+    def _endpoints(self, service: Service) -> tuple[Endpoint, ...]:
+        """Where it may be connected to: on this link or a private network, for it may be a lie."""
+        if service.type != txt.SERVICE and not foreign.KINDS[service.type].connect:
+            return ()
+        near = [address for address in service.addresses if self._near(address)]
+        return tuple((address, service.port) for address in near[:ENDPOINTS_MAX])
+
+    def _near(self, address: str) -> bool:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        return (
+            ip.is_private or ip.is_link_local or any(ip in of.network for of in self.link.addresses)
+        )
+
+    def _key(self, name: str) -> str:
+        return f"{self.link.name} {name.lower()}"
+
+    def _trouble(self, cause: str, about: str = "") -> None:
+        if cause:
+            self._told.add(about)
+        elif about in self._told:
+            self._told.discard(about)
+        elif about:
+            return
+        self.roster.trouble("mdns", cause, printable(f"{self.link.name} {about}".strip())[:300])
+
+    # Up to here.
+
+    async def _resolve(self, mdns: AsyncZeroconf) -> None:
+        """Ask for the addresses of services that came without."""
+        while True:
+            name = await self._waiting.get()
+            known = self.names.get(name.lower())
+            if known is None or known.resolved:
+                continue
+            info = AsyncServiceInfo(known.type, name)
+            kind = DNSQuestionType.QM if known.tries else None
+            if await info.async_request(mdns.zeroconf, self.bounds.timeout * 1000, kind):
+                if name.lower() in self.names:
+                    self._resolved(known, info)
+                continue
+            known.tries += 1
+            if known.tries < self.bounds.tries:
+                asyncio.get_running_loop().call_later(known.tries * 2.0, self._ask, name)
+            else:
+                self._trouble("it is announced, but nobody answers for its address", name)
+
+
+class _Refreshes(RecordUpdateListener):
+    """Hears of services that announce themselves again, which is no change to a browser."""
+
+    def __init__(self, browser: _Browser) -> None:
+        self._browser = browser
+
+    def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
+        browser = self._browser
+        for update in records:
+            if update.new.type == _TYPE_PTR and update.old and not update.new.is_expired(now):
+                browser.liveness.hurry(browser._key(update.new.alias))  # type: ignore[attr-defined]

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""zeroconf on one link.
+
+One instance a link, for zeroconf's cache does not tell links apart: two devices that claim one name
+on two networks would look like one with two addresses. So each link also fails alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from zeroconf import IPVersion, NotRunningException
+from zeroconf.asyncio import AsyncZeroconf
+
+from ..netlink import Interface
+from .gate import Gate
+
+ADDRESSES_MAX = 4
+"""IPv4 addresses of one link that are spoken from."""
+
+
+@asynccontextmanager
+async def segment(link: Interface, gate: Gate) -> AsyncIterator[AsyncZeroconf]:
+    """A running zeroconf on one link; what it has announced is withdrawn at the end.
+
+    Raises:
+        OSError: There is no speaking to the groups of mDNS on this link.
+    """
+    voices: list[str | int] = [*link.ipv4[:ADDRESSES_MAX]]
+    version = IPVersion.V4Only
+    if link.ipv6 and not link.loopback:
+        version = IPVersion.All if voices else IPVersion.V6Only
+        voices.append(link.index)
+    try:
+        mdns = AsyncZeroconf(interfaces=voices, ip_version=version)
+    except RuntimeError as error:  # The address went meanwhile.
+        raise OSError(f"mDNS on {link.name}: {error}") from error
+    try:
+        try:
+            await mdns.zeroconf.async_wait_for_start()
+        except NotRunningException as error:
+            raise OSError(f"mDNS on {link.name}: it does not start") from error
+        if not mdns.zeroconf.engine.senders:
+            raise OSError(f"mDNS on {link.name}: the kernel refuses to join 224.0.0.251, ff02::fb")
+        gate.guard(mdns)
+        yield mdns
+    finally:
+        await mdns.async_close()

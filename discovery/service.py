@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What DNS-SD says of one service, from whichever network, and the sighting that makes."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from . import foreign, txt
+from .foreign import bracketed
+from .record import Record
+from .sighting import Sighting
+from .sysfs import printable
+
+TYPES = (txt.SERVICE, *foreign.KINDS)
+"""The service types that say: there is a device."""
+
+ADDRESSES_MAX = 16
+"""Addresses kept of one service; the best ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service, resolved.
+
+    Attributes:
+        type: "_iio._tcp".
+        instance: Its name.
+        host: The host it is on, without the final dot.
+        port: The port it listens on.
+        addresses: The host's; a link-local one has its scope ("fe80::1%eth0").
+        text: Its TXT record.
+    """
+
+    type: str
+    instance: str
+    host: str
+    port: int
+    addresses: tuple[str, ...]
+    text: bytes = b""
+
+
+def ranked(addresses: Iterable[str], *, loopback: bool = False) -> tuple[str, ...]:
+    """The addresses a device can be at, the likeliest to work first: IPv4, IPv6, link-local.
+
+    Groups, "any" and broadcast are none. Nor is the loopback: whoever announces that on a network
+    would have us talk to ourselves.
+
+    Args:
+        addresses: As text, with scope.
+        loopback: They were heard on the loopback, so they may be of it.
+    """
+    found = {}
+    for address in addresses:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            continue
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        plain = mapped or ip
+        if plain.is_multicast or plain.is_unspecified or (plain.is_loopback and not loopback):
+            continue
+        if plain.is_reserved and plain.version == 4:
+            continue
+        scoped = ip.version == 6 and ip.is_link_local
+        found[str(plain)] = (2 if scoped else 1 if plain.version == 6 else 0, str(plain))
+    return tuple(sorted(found, key=lambda address: found[address])[:ADDRESSES_MAX])
+
+
+def sighting(
+    service: Service,
+    source: str,
+    key: str,
+    *,
+    origin: str = "",
+    macs: Mapping[str, str] | None = None,
+) -> Sighting:
+    """The sighting that a service makes. It is not trusted: nothing proves what it says.
+
+    Args:
+        service: The service.
+        source: Who heard of it.
+        key: Which of the source's sightings it is.
+        origin: Address it was heard from.
+        macs: MAC addresses of neighbours by their IP addresses.
+
+    Raises:
+        ValueError: It says nothing that makes a device; the text says what is wrong.
+    """
+    if not service.addresses:
+        raise ValueError("it has no address that can be reached")
+    if not 0 < service.port < 65536:
+        raise ValueError(f"its port is {service.port}")
+    record, boot = _ours(service) if service.type == txt.SERVICE else (_foreign(service), "")
+    hardware = [f"mac {macs[ip]}" for ip in service.addresses if macs and ip in macs]
+    places = [f"ip {address}" for address in service.addresses] + hardware
+    if boot:
+        places.append(f"boot {boot}")
+    elif service.type != txt.SERVICE and service.host:
+        places.append(f"host {printable(service.host).lower()}")
+    addresses = tuple(f"{bracketed(ip)}:{service.port}" for ip in service.addresses)
+    record = replace(record, sources=(source,), addresses=addresses, last_seen=time.time())
+    return Sighting(source, key, record, frozenset(places), origin)
+
+
+def _ours(service: Service) -> tuple[Record, str]:
+    """The record of a HAL device, and its boot."""
+    read = txt.parse(service.text)
+    said = txt.decode(read)
+    properties = {
+        "protocol": said.protocol,
+        "version": said.version,
+        "capabilities": ",".join([*said.capabilities, *([f"+{said.more}"] if said.more else [])]),
+        f"service.{service.type}": str(service.port),
+    }
+    record = Record(
+        id=said.id,
+        identity=f"announced {said.id}",
+        name=f"hal-{said.id[:8]}",
+        device_class="remote",
+        model=said.model,
+        driver="",
+        uri=f"hal://{bracketed(service.addresses[0])}:{service.port}",
+        properties={name: value for name, value in properties.items() if value},
+        state="announced",
+        detail=read.problem,
+        host=printable(service.host),
+        trust="unverified",
+    )
+    return record, said.boot
+
+
+def _foreign(service: Service) -> Record:
+    kind = foreign.KINDS[service.type]
+    read = txt.parse(service.text)
+    said = foreign.product(kind, read)
+    name = printable(service.instance)
+    id_, told = foreign.identify(said, kind.device_class, name)
+    properties = {key: read.text(key) for key in read.pairs if read.pairs[key] is not None}
+    properties[f"service.{service.type}"] = str(service.port)
+    if kind.uri:
+        properties[f"uri.{kind.tool}"] = kind.uri(service.addresses[0], service.port)
+    return Record(
+        id=id_,
+        identity=told,
+        name=name,
+        device_class=kind.device_class,
+        vendor=said.vendor,
+        model=said.model or kind.what,
+        serial=said.serial,
+        properties=properties,
+        state="announced",
+        detail=read.problem,
+        host=printable(service.host),
+        trust="unverified",
+    )
