@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSDP, the discovery of UPnP Device Architecture 2.0, without the rest of UPnP."""
+
+from .scout import SsdpScout
+
+__all__ = ["SsdpScout"]
