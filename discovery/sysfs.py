@@ -81,9 +81,22 @@ class Node:
         except OSError:
             return ""
 
+    def target(self, name: str) -> str:
+        """The folder that a link leads to, "" when there is no such link."""
+        path = f"{self.path}/{name}"
+        return os.path.realpath(path) if os.path.islink(path) else ""
+
     def attr(self, name: str) -> str:
         """An attribute's text, "" when the kernel has none or does not tell."""
         return self.tree.read(f"{self.path}/{name}")
+
+    def raw(self, name: str) -> bytes:
+        """An attribute that is no text, b"" when there is none."""
+        try:
+            with open(f"{self.path}/{name}", "rb", buffering=0) as file:
+                return file.read(ATTRIBUTE_MAX)
+        except OSError:
+            return b""
 
     def integer(self, name: str) -> int | None:
         """An attribute that is a number (decimal or 0x...), None when it is not one."""

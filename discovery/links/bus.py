@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links of the slow buses, whose speed the device tree tells, and of PCI functions without one."""
+
+from __future__ import annotations
+
+from ..sysfs import Node
+from .link import Rate
+
+
+def is_adapter(node: Node) -> bool:
+    """Is this a bus's upper end, an I2C adapter?"""
+    return node.subsystem == "i2c" and node.name.startswith("i2c-") and bool(node.names("i2c-dev"))
+
+
+def rate(node: Node) -> Rate | None:
+    """What the device tree sets a bus to (devicetree bindings i2c.yaml, spi-controller.yaml)."""
+    if node.subsystem == "spi":
+        hertz = _cell(node, "spi-max-frequency")
+        return Rate(_hertz(hertz), "SPI", 1, "none", hertz / 8) if hertz else None
+    above = node if is_adapter(node) else node.parent
+    hertz = _cell(above, "clock-frequency") if above else 0
+    encoding = "9 bits a byte (UM10204, 3.1.5)"
+    return Rate(_hertz(hertz), "I2C", 1, encoding, hertz / 9) if hertz else None
+
+
+def unlinked(node: Node) -> str:
+    """Why a PCI function shows no link."""
+    if "/virtio" in node.path or node.driver == "virtio-pci":
+        return "made up by the hypervisor: no link is behind it"
+    return "part of the processor or chip set, or behind a bridge to conventional PCI: no link"
+
+
+def _cell(node: Node, name: str) -> int:
+    return int.from_bytes(node.raw(f"of_node/{name}")[:4], "big")
+
+
+def _hertz(number: int) -> str:
+    return f"{number / 1e6:g} MHz" if number >= 1_000_000 else f"{number / 1e3:g} kHz"
