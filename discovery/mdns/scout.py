@@ -19,7 +19,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from zeroconf.const import _TYPE_PTR
 
 from .. import foreign, txt
-from ..links import each_link
+from ..multicast import each_link
 from ..liveness import Endpoint, Liveness, Pace
 from ..netlink import Interface
 from ..roster import Roster
