@@ -260,6 +260,13 @@ class Authority:
         with self._book():
             self._write_crl()
 
+    def keep_crl_fresh(self) -> None:
+        """Make the list of revocations anew when half of its time is over."""
+        crl = x509.load_pem_x509_crl(files.read(self.folder / "crl.pem", "the revocations", ""))
+        end = crl.next_update_utc
+        if end is None or end - now() < dt.timedelta(days=DAYS_CRL) / 2:
+            self.renew_crl()
+
     # ---- inside -------------------------------------------------------------------------------
 
     @contextmanager

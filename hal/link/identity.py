@@ -18,6 +18,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 DOMAIN = "hal.internal"
+SERVICE = uuid.UUID("00000000-0000-8000-8000-000000000001")
+"""The UUID of every authority's own service; no member has it."""
 
 
 class Role(enum.Enum):

@@ -21,6 +21,8 @@ from .identity import host_name
 def make_key(path: Path) -> bytes:
     """Make a key (ECDSA P-256) in a file that only its owner may read, unless one is there.
 
+    One at a time: of two that make the same file at once, one gets a key that is not in it.
+
     Returns:
         The key, PEM (PKCS #8).
     """

@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a machine comes to its certificate and token, and keeps them fresh, over the network.
+
+The authority runs `Registrar`; a machine calls `enrol` once with a pairing code, and `renew` from
+then on. One TLS 1.3 connection carries one request and one answer, each one line of JSON of at most
+`LINE_MAX` bytes::
+
+    {"want": "ca"}                                      -> {"ca": PEM}
+    {"want": "certificate", "id", "secret", "request"}  -> {"certificate", "crl", "tokens", "token"}
+    {"want": "renewal", "request"}                      -> the same
+    {"want": "refresh"}                                 -> {"crl", "tokens", "token"}
+
+The last two are for members: the connection must carry their certificate. A newcomer knows only
+the hash of the CA certificate, from its code: it fetches the certificate over a connection that
+proves nothing, compares the hash, and makes a second connection that trusts that CA alone. Errors
+come as ``{"error": text}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import errno
+import hmac
+import json
+import logging
+import selectors
+import socket
+import ssl
+import threading
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from hal.errors import Error, InvalidArgument, PermissionDenied, ProtocolError, Timeout
+
+from . import files, token
+from .authority import DAYS, Authority
+from .credentials import Credentials
+from .identity import SERVICE, Identity, Role, host_name, identity_of
+from .members import Members
+from .pairing import Code, Pairings, hash_of
+from .request import make_key, make_request
+
+LINE_MAX: Final = 32 << 10
+PATIENCE: Final = 5.0
+"""Seconds from accepting a connection to its end."""
+CONNECTIONS: Final = 64
+PER_ADDRESS: Final = 8
+"""Connections at one time, in all and of one address; the next ones are closed at once."""
+PORT: Final = 7363
+PROTOCOL: Final = "hal-enrol/1"
+
+log = logging.getLogger("hal.link.enrol")
+
+
+# ---- the authority's side ------------------------------------------------------------------------
+
+
+class Registrar:
+    """The service of an authority.
+
+    Args:
+        authority: Whose.
+        address: Host and port to listen on; port 0 takes any.
+        days: How long certificates are good for.
+    """
+
+    def __init__(
+        self, authority: Authority, address: tuple[str, int] = ("", PORT), days: int = DAYS
+    ) -> None:
+        self._authority = authority
+        self._days = days
+        self._pairings, self._members = Pairings(authority.folder), Members(authority.folder)
+        self._guests: Counter[str] = Counter()
+        self._threads: set[threading.Thread] = set()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(address, reuse_port=False, backlog=CONNECTIONS)
+        self._listener.setblocking(False)
+        self._stop, self._stopped = socket.socketpair()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listener.getsockname()[1])
+
+    def serve(self) -> None:
+        """Answer until `stop`; one thread a connection."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if self._stopped in ready:
+                    break
+                self._accept()
+        self._listener.close()
+        self._stopped.close()
+        for guest in list(self._threads):
+            guest.join()
+
+    def stop(self) -> None:
+        """End `serve`, when those being served are done; from any thread, once."""
+        self._stop.close()
+
+    def _accept(self) -> None:
+        try:
+            link, address = self._listener.accept()
+        except OSError as error:  # The guest went away, or there are no descriptors left.
+            log.warning("accept: %s", error)
+            time.sleep(0.01)
+            return
+        host = str(address[0])
+        with self._lock:
+            full = self._guests.total() >= CONNECTIONS or self._guests[host] >= PER_ADDRESS
+            if not full:
+                self._guests[host] += 1
+        if full:
+            log.warning("%s: refused: too many connections", host)
+            link.close()
+            return
+        thread = threading.Thread(target=self._guest, args=(link, host), daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _guest(self, link: socket.socket, host: str) -> None:
+        try:
+            with link:
+                self._attend(link, host, time.monotonic() + PATIENCE)
+        finally:
+            with self._lock:
+                self._guests[host] -= 1
+                if not self._guests[host]:
+                    del self._guests[host]
+            self._threads.discard(threading.current_thread())
+
+    def _attend(self, link: socket.socket, host: str, until: float) -> None:
+        try:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.settimeout(_left(until))  # For the handshake as a whole, however it drips in.
+            with self._context().wrap_socket(link, server_side=True) as secure:
+                question = _receive(secure, until)
+                peer = secure.getpeercert(binary_form=True)
+                _send(secure, self._judged(question, peer, host), until)
+        except (OSError, ValueError) as error:
+            log.warning("%s: %s", host, error)
+
+    def _judged(self, question: dict[str, Any], peer: bytes | None, host: str) -> dict[str, str]:
+        try:
+            return self._answer(question, peer, host)
+        except Error as refusal:
+            log.warning("%s: refused: %s", host, refusal)
+            return {"error": str(refusal)}
+
+    def _answer(self, question: dict[str, Any], peer: bytes | None, host: str) -> dict[str, str]:
+        want = question.get("want")
+        if want == "ca":
+            return {"ca": _pem(self._authority.certificate)}
+        if want == "certificate":
+            return self._first(question, host)
+        if want not in ("renewal", "refresh"):
+            raise InvalidArgument(errno.EINVAL, f"enrolment: {want!r} cannot be wanted")
+        if peer is None:
+            text = f"{want}: the connection carries no certificate: enrol with a pairing code"
+            raise PermissionDenied(errno.EACCES, text)
+        certificate = x509.load_der_x509_certificate(peer)
+        who = identity_of(certificate)
+        if want == "refresh":
+            return self._grant(who, certificate)
+        log.info("%s: renewal for %s", host, who)
+        return self._certify(_text(question, "request"), who)
+
+    def _first(self, question: dict[str, Any], host: str) -> dict[str, str]:
+        try:
+            identifier = uuid.UUID(_text(question, "id"))
+            secret = base64.b64decode(_text(question, "secret"), validate=True)
+        except ValueError as error:
+            raise InvalidArgument(errno.EINVAL, f"enrolment: {error}") from error
+        who = self._pairings.redeem(identifier, secret)
+        log.info("%s: certificate for %s", host, who)
+        return self._certify(_text(question, "request"), who)
+
+    def _certify(self, request: str, who: Identity) -> dict[str, str]:
+        self._members.get(who.id)
+        pem = self._authority.issue(request.encode(), who, self._days)
+        granted = self._grant(who, x509.load_pem_x509_certificate(pem))
+        return {"certificate": pem.decode(), **granted}
+
+    def _grant(self, who: Identity, certificate: x509.Certificate) -> dict[str, str]:
+        member = self._members.get(who.id)
+        authority = self._authority
+        authority.keep_crl_fresh()
+        return {
+            "crl": (authority.folder / "crl.pem").read_text(),
+            "tokens": (authority.folder / "tokens.pub").read_text(),
+            "token": token.issue(
+                authority.token_key, authority.certificate, certificate, member.rights
+            ),
+        }
+
+    def _context(self) -> ssl.SSLContext:
+        """Made anew each time, so that a revocation counts at once."""
+        with self._lock:
+            own = _own_credentials(self._authority)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 0
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+        context.set_alpn_protocols([PROTOCOL])
+        context.load_cert_chain(own / "cert.pem", own / "key.pem")
+        context.load_verify_locations(cafile=str(self._authority.folder / "ca.pem"))
+        context.load_verify_locations(cafile=str(self._authority.folder / "crl.pem"))
+        return context
+
+
+def _own_credentials(authority: Authority) -> Path:
+    """The service's own key and certificate, made when they lack or will soon end."""
+    folder = authority.folder / "service"
+    path = folder / "cert.pem"
+    if path.exists():
+        left = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+        if left.timestamp() - time.time() > DAYS * 86400 / 3:
+            return folder
+    request = make_request(make_key(folder / "key.pem"), SERVICE)
+    files.write(path, authority.issue(request, Identity(SERVICE, Role.DEVICE)), files.PUBLIC)
+    return folder
+
+
+# ---- the machine's side --------------------------------------------------------------------------
+
+
+def enrol(
+    code: Code, address: tuple[str, int], folder: Path, *, timeout: float = PATIENCE
+) -> Credentials:
+    """Become a member: make a key, and get a certificate and token for it.
+
+    Args:
+        code: The pairing code.
+        address: Host and port of the authority's service.
+        folder: Where key and certificates are put; the key stays there if it has one.
+        timeout: Seconds for all of it.
+
+    Raises:
+        PermissionDenied: The code is not good (any more), or the service is not its authority's.
+        InvalidArgument, Timeout, ProtocolError, OSError: As the message says. Nothing is written
+            but the key.
+    """
+    until = time.monotonic() + timeout
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    ca = _ask(address, stranger, {"want": "ca"}, until).get("ca", "")
+    try:
+        certificate = x509.load_pem_x509_certificate(ca.encode())
+    except ValueError as error:
+        raise ProtocolError(errno.EPROTO, f"enrol: {address[0]} gave no CA certificate") from error
+    if not hmac.compare_digest(hash_of(certificate), code.ca):
+        text = f"enrol: the service at {address[0]} is not of the authority that made the code"
+        raise PermissionDenied(errno.EACCES, text)
+    key = make_key(folder / "key.pem")
+    answer = _ask(
+        address,
+        _trusting(certificate),
+        {
+            "want": "certificate",
+            "id": str(code.id),
+            "secret": base64.b64encode(code.secret).decode(),
+            "request": make_request(key, code.id).decode(),
+        },
+        until,
+    )
+    files.write(folder / "ca.pem", ca.encode(), files.PUBLIC)
+    return _keep(folder, answer)
+
+
+def renew(
+    credentials: Credentials, address: tuple[str, int], *, timeout: float = PATIENCE
+) -> Credentials:
+    """Get the next certificate when it is time, and in any case a new token and revocations.
+
+    Raises:
+        As `enrol`; also PermissionDenied when the certificate was revoked or has ended: then a new
+        pairing code is needed.
+    """
+    until = time.monotonic() + timeout
+    context = _trusting(credentials.ca)
+    context.load_cert_chain(credentials.folder / "cert.pem", credentials.key)
+    question = {"want": "refresh"}
+    if credentials.renewal_due(dt.datetime.now(dt.timezone.utc)):
+        request = make_request(credentials.key.read_bytes(), credentials.identity.id)
+        question = {"want": "renewal", "request": request.decode()}
+    return _keep(credentials.folder, _ask(address, context, question, until))
+
+
+def _keep(folder: Path, answer: dict[str, str]) -> Credentials:
+    """Write what the authority gave, the certificate last: a stop between leaves the old one."""
+    names = {"crl": "crl.pem", "tokens": "tokens.pub", "token": "token", "certificate": "cert.pem"}
+    for key, name in names.items():
+        if key in answer:
+            mode = files.SECRET if name == "token" else files.PUBLIC
+            files.write(folder / name, answer[key].encode(), mode)
+    return Credentials(folder)
+
+
+def _trusting(ca: x509.Certificate) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
+    context.load_verify_locations(cadata=_pem(ca))
+    context.set_alpn_protocols([PROTOCOL])
+    return context
+
+
+def _ask(
+    address: tuple[str, int], context: ssl.SSLContext, question: dict[str, str], until: float
+) -> dict[str, str]:
+    where = f"{address[0]} port {address[1]}"
+    try:
+        with socket.create_connection(address, timeout=_left(until)) as link:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.settimeout(_left(until))
+            with context.wrap_socket(link, server_hostname=host_name(SERVICE)) as secure:
+                _send(secure, question, until)
+                answer = _receive(secure, until)
+    except Error:
+        raise
+    except ssl.SSLError as error:
+        text = f"enrol at {where}: {error.reason or error}"
+        raise PermissionDenied(errno.EACCES, text) from error
+    except TimeoutError as error:
+        raise Timeout(errno.ETIMEDOUT, f"enrol at {where}: no answer") from error
+    except ValueError as error:
+        raise ProtocolError(errno.EPROTO, f"enrol at {where}: {error}") from error
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise Error(error.errno or errno.EIO, f"enrol at {where}: {cause}") from error
+    if error_text := answer.get("error"):
+        raise PermissionDenied(errno.EACCES, f"enrol at {where}: refused: {error_text}")
+    if not all(isinstance(value, str) for value in answer.values()):
+        raise ProtocolError(errno.EPROTO, f"enrol at {where}: the answer is none")
+    return answer
+
+
+# ---- lines ---------------------------------------------------------------------------------------
+
+
+def _send(link: ssl.SSLSocket, message: dict[str, str], until: float) -> None:
+    link.settimeout(_left(until))
+    link.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _receive(link: ssl.SSLSocket, until: float) -> dict[str, Any]:
+    """One line, whole by the time given.
+
+    Raises:
+        ValueError: It is too long, no JSON, or no object.
+    """
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        link.settimeout(_left(until))
+        piece = link.recv(LINE_MAX + 1 - len(line))
+        line += piece
+        if not piece or len(line) > LINE_MAX:
+            raise ValueError("too long" if piece else "it ended before the line did")
+    try:
+        message = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(message, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - bad content, not a bad call
+    return message
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise Timeout(errno.ETIMEDOUT, "too slow")
+    return left
+
+
+def _text(question: dict[str, Any], name: str) -> str:
+    value = question.get(name)
+    if not isinstance(value, str):
+        raise InvalidArgument(errno.EINVAL, f"enrolment: {name!r} is missing or no text")
+    return value
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
