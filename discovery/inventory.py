@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from . import access, identity
-from .record import CLASSES, EXCLUSIVE, Inventory, Problem, Record
+from . import access, config, identity, matching
+from .record import CLASSES, EXCLUSIVE, Fit, Inventory, Problem, Record
 from .sources import SOURCES, Context, Facts, Source, firmware, hardware
 from .sysfs import Node, Sysfs, natural
 
@@ -35,6 +35,7 @@ def local_inventory(
     drivers: Mapping[str, str] | None = None,
     holders: bool = False,
     classes: Collection[str] = CLASSES,
+    rows: Sequence[matching.Row] | None = None,
 ) -> Inventory:
     """The devices of this machine, and what could not be seen.
 
@@ -45,13 +46,17 @@ def local_inventory(
         holders: Look through all processes for who holds which device. It takes a while on a busy
             machine (about 20 us an open file).
         classes: Which classes to look for.
+        rows: What drivers say they fit; None: the tables of those installed.
     """
     problems: list[Problem] = []
     tree = _tree(root, problems)
     found = list(_collect(tree, classes, problems))
     machine = tree.read(f"{tree.root}/etc/machine-id")
-    records = [_record(seen, machine, tree.root, drivers) for seen in found]
+    settings = _settings(tree.root, problems)
+    known = _Known(matching.installed() if rows is None else rows, settings.overrides, drivers)
+    records = [_record(seen, machine, tree.root, known) for seen in found]
     records = _linked(_tell_apart(records, found, machine, problems))
+    records = _named(records, settings)
     if holders:
         records = _with_holders(records, tree.root, problems)
     return Inventory(tuple(records), tuple(problems), _unseen(tree, records, classes))
@@ -121,10 +126,47 @@ def _fill(facts: Facts, node: Node, context: Context) -> None:
     facts.properties |= told
 
 
-def _record(seen: _Seen, machine: str, root: str, drivers: Mapping[str, str] | None) -> Record:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of drivers: their tables, what the configuration says, which can be used."""
+
+    rows: Sequence[matching.Row]
+    overrides: Sequence[matching.Override]
+    drivers: Mapping[str, str] | None
+
+    def fits(self, seen: _Seen) -> tuple[Fit, ...]:
+        """The drivers that fit a device; those that can be used before those that cannot."""
+        traits = matching.traits(seen.node, seen.source.subsystem)
+        fields = matching.fields(seen.node, seen.facts.node) | seen.facts.fields
+        found = matching.candidates(traits, fields, self.rows, self.overrides)
+        return tuple(sorted(found, key=lambda fit: bool(self.unusable(fit.driver))))
+
+    def unusable(self, driver: str) -> str:
+        """Why a driver cannot be used; "" when it can, or nobody asked."""
+        if self.drivers is None:
+            return ""
+        return self.drivers.get(driver, "it is not installed")
+
+
+def _settings(root: str, problems: list[Problem]) -> config.Config:
+    try:
+        return config.load(root)
+    except config.ConfigError as error:
+        problems.append(Problem("configuration", str(error)))
+        return config.Config()
+
+
+def _named(records: list[Record], settings: config.Config) -> list[Record]:
+    names = config.named(records, settings)
+    return [replace(r, names=names[r.id]) if r.id in names else r for r in records]
+
+
+def _record(seen: _Seen, machine: str, root: str, known: _Known) -> Record:
     source, node, facts = seen.source, seen.node, seen.facts
     key, meaning = identity.derive(source.device_class, node, machine)
-    state, detail = _state(facts, root, drivers)
+    fits = known.fits(seen)
+    best = fits[0] if fits else Fit("", "", 0, "")
+    state, detail = _state(source.device_class, facts, root, best.driver, known)
     return Record(
         id=key,
         identity=meaning,
@@ -133,9 +175,10 @@ def _record(seen: _Seen, machine: str, root: str, drivers: Mapping[str, str] | N
         vendor=facts.vendor,
         model=facts.model,
         serial=facts.serial,
-        driver=facts.driver,
+        driver=best.driver,
         kernel_driver=_kernel_driver(node),
-        uri=facts.uri,
+        uri=best.uri,
+        fits=fits,
         node=facts.node,
         addresses=tuple(facts.addresses),
         properties={key: value for key, value in facts.properties.items() if value},
@@ -166,12 +209,20 @@ def _kernel_driver(node: Node) -> str:
     return ""
 
 
-def _state(facts: Facts, root: str, drivers: Mapping[str, str] | None) -> tuple[str, str]:
+_SERVED = ("serial", "i2c", "spi", "gpio", "iio", "pwm", "led", "hwmon")
+"""Classes whose devices are nothing to programs without a HAL driver."""
+
+
+def _state(
+    device_class: str, facts: Facts, root: str, driver: str, known: _Known
+) -> tuple[str, str]:
     if facts.kernel:
         return "kernel", facts.kernel
-    if facts.driver and drivers is not None and drivers.get(facts.driver, "absent"):
-        return "no driver", drivers.get(facts.driver) or "it is not installed"
-    if facts.driver and not facts.node:
+    if driver and known.unusable(driver):
+        return "no driver", known.unusable(driver)
+    if not driver and facts.node and device_class in _SERVED and known.drivers is not None:
+        return "no driver", _none_fits(known.drivers)
+    if (driver or facts.hint) and not facts.node:
         return "no node", facts.hint
     if not facts.node:
         return "present", ""
@@ -180,6 +231,11 @@ def _state(facts: Facts, root: str, drivers: Mapping[str, str] | None) -> tuple[
     except OSError as error:
         return "no node", f"{facts.node}: {error.strerror}"
     return ("ready", "") if rights.granted else ("denied", str(rights))
+
+
+def _none_fits(drivers: Mapping[str, str]) -> str:
+    refused = [f"{name} ({reason})" for name, reason in drivers.items() if reason]
+    return "none that is installed fits" + "; refused: " * bool(refused) + ", ".join(refused)
 
 
 def _tell_apart(

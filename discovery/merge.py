@@ -116,6 +116,8 @@ def _united(group: Sequence[Sighting]) -> Record:
         properties={k: v for record in reversed(records) for k, v in record.properties.items()},
         sources=tuple(dict.fromkeys(sighting.source for sighting in group)),
         last_seen=max(record.last_seen for record in records),
+        fits=next((record.fits for record in records if record.fits), ()),
+        names=tuple(dict.fromkeys(name for record in records for name in record.names)),
     )
 
 

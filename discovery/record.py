@@ -61,6 +61,26 @@ STATES: Final = {
 """Every value of `Record.state` and its meaning."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A driver that fits a device.
+
+    Attributes:
+        driver: Its name.
+        uri: What to open.
+        score: How well it fits; the scale is that of <hal/match.h> (docs/discovery.md).
+        why: What it was that fitted, for people: the row of the driver's table.
+    """
+
+    driver: str
+    uri: str
+    score: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.driver}: {self.why} (score {self.score})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A device: who it is, where it is, what would serve it.
@@ -75,9 +95,11 @@ class Record:
         vendor: Maker of the hardware.
         model: What the hardware is.
         serial: Its serial number.
-        driver: Name of the HAL driver that serves such a device; "" when there is none.
+        driver: Name of the HAL driver that fits best; "" when none does.
         kernel_driver: Name of the kernel driver bound to the hardware.
-        uri: What to give to `hal.open()`; "" when no HAL driver serves it.
+        uri: What to give to `hal.open()`; "" when no HAL driver fits.
+        fits: Every driver that fits, the best first.
+        names: Logical names that the configuration file gives it.
         node: The device node, or file of sysfs, that a program opens; "" when there is none.
         addresses: Every way to name it, best first: node, links to it, bus or MAC address.
         properties: What else the kernel says. Sizes are in bytes, speeds in bit/s.
@@ -114,6 +136,8 @@ class Record:
     trust: str = "local"
     sources: tuple[str, ...] = ("local",)
     last_seen: float = 0.0
+    fits: tuple[Fit, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def description(self) -> str:
@@ -127,6 +151,8 @@ class Record:
         return asdict(self) | {
             "addresses": list(self.addresses),
             "sources": list(self.sources),
+            "fits": [asdict(fit) for fit in self.fits],
+            "names": list(self.names),
             "properties": dict(self.properties),
         }
 

@@ -13,9 +13,10 @@ Errors are classes below ``hal.Error``, itself an ``OSError``. The guide is docs
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import cache
+from . import cache, names
 from .attributes import Access, Attribute, Attributes, Value
 from .device import Device, Segment
 from .errors import (
@@ -62,7 +63,10 @@ from .uio import Uio
 from .vfio import DmaRegion, Vfio
 
 if TYPE_CHECKING:
+    from .discovery import Change, Problem, Record, Watch, devices
     from .driver import Driver, DriverDevice, register_driver, unregister_driver
+
+    watch = Watch
 
 __all__ = [
     "Access",
@@ -70,6 +74,7 @@ __all__ = [
     "Attributes",
     "Busy",
     "Cancelled",
+    "Change",
     "Closed",
     "Device",
     "DmaRegion",
@@ -101,8 +106,10 @@ __all__ = [
     "NoAttribute",
     "NotFound",
     "PermissionDenied",
+    "Problem",
     "ProtocolError",
     "Pwm",
+    "Record",
     "Register",
     "RegisterMap",
     "RegisterView",
@@ -117,19 +124,23 @@ __all__ = [
     "Unsupported",
     "Value",
     "Vfio",
+    "Watch",
     "WouldBlock",
     "bind",
     "bindings",
     "cache",
+    "devices",
     "driver_dir",
     "drivers",
     "load_driver",
     "load_drivers",
+    "names",
     "open",
     "register_driver",
     "unbind",
     "unregister_driver",
     "version",
+    "watch",
 ]
 
 __version__ = version()
@@ -139,7 +150,8 @@ def open(uri: str, *, timeout: float | None = None, **options: Value) -> Device:
     """Open a device.
 
     Args:
-        uri: ``driver:address?key=value``, or a logical name.
+        uri: ``driver:address?key=value``, or a logical name: one bound by ``hal.bind``, or one of
+            the configuration file (docs/names.md).
         timeout: Bounds the opening of slow and remote devices, seconds; None: wait for ever.
         **options: Added to the URI, quoted: ``hal.open("uart:/dev/ttyS0", baud=9600)``.
 
@@ -156,11 +168,17 @@ def open(uri: str, *, timeout: float | None = None, **options: Value) -> Device:
 
 
 if not TYPE_CHECKING:  # which would take any name to be here
+    _LATER = {
+        **{name: ("driver", name) for name in ("Driver", "DriverDevice")},
+        **{name: ("driver", name) for name in ("register_driver", "unregister_driver")},
+        **{name: ("discovery", name) for name in ("Change", "Problem", "Record", "Watch")},
+        "devices": ("discovery", "devices"),
+        "watch": ("discovery", "Watch"),
+    }
 
     def __getattr__(name: str) -> object:
-        """Load what is for drivers written in Python, and cffi with it, when it is asked for."""
-        if name in {"Driver", "DriverDevice", "register_driver", "unregister_driver"}:
-            from . import driver
-
-            return getattr(driver, name)
+        """Load what takes long to load, cffi or discovery with it, when it is asked for."""
+        if name in _LATER:
+            module, noun = _LATER[name]
+            return getattr(import_module(f".{module}", __name__), noun)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

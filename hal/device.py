@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from . import _core
 from .attributes import Attributes, Value
-from .errors import InvalidArgument
+from .errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
@@ -91,7 +91,16 @@ class Device(_core.Handle):
         """
         if not isinstance(uri, str):
             raise TypeError(f"open: a URI is a str, not {type(uri).__name__}")
-        device = _core.open(uri_with_options(uri, options), timeout, _faces, Device)
+        whole = uri_with_options(uri, options)
+        try:
+            device = _core.open(whole, timeout, _faces, Device)
+        except NotFound:
+            from . import names  # of the configuration file: read when nothing else has this one
+
+            instead = names.substitute(whole)
+            if instead is None:
+                raise
+            device = _core.open(instead, timeout, _faces, Device)
         device._waits = None
         if isinstance(device, cls):
             return device

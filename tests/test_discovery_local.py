@@ -144,7 +144,7 @@ EXPECTED = {
     "node0": ("memory", "", "", "present"),
     "node1": ("memory", "", "", "present"),
     "dax0.0": ("memory", "memory", "memory:/dev/dax0.0", "ready"),
-    "dax1.0": ("memory", "memory", "", "kernel"),
+    "dax1.0": ("memory", "", "", "kernel"),
     "pmem0": ("memory", "memory", "memory:/dev/pmem0", None),
     "nmem0": ("memory", "", "", "present"),
     "mem0": ("memory", "", "", None),

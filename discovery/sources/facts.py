@@ -18,27 +18,25 @@ class Facts:
         model: What it is; "" leaves the name of the hardware it belongs to.
         vendor: Who made it; likewise.
         serial: Its serial number; likewise.
-        driver: The HAL driver that serves it.
-        uri: What to open.
         node: The node, or file of sysfs, that a program opens; "" when there is none.
         mode: How: "r", "w" or "rw".
         addresses: Other ways to name it.
         properties: What else is worth telling; empty values are dropped.
         kernel: Why it belongs to the kernel and is not for programs, "" when it is for them.
-        hint: What to do to get a node when `driver` is named and there is none.
+        hint: What to do to get a node when there is none.
+        fields: What drivers' match tables may ask for beside {name} and {node}: "bus", "address".
     """
 
     model: str = ""
     vendor: str = ""
     serial: str = ""
-    driver: str = ""
-    uri: str = ""
     node: str = ""
     mode: str = "rw"
     addresses: list[str] = field(default_factory=list)
     properties: dict[str, str] = field(default_factory=dict)
     kernel: str = ""
     hint: str = ""
+    fields: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +64,6 @@ class Context:
     def __init__(self, root: str) -> None:
         self.pci_names = Names(root, "pci.ids")
         self.usb_names = Names(root, "usb.ids")
-
-
-def by_node(node: Node, driver: str, address: str = "") -> Facts:
-    """A device that a driver opens by its node."""
-    devnode = node.devnode
-    uri = f"{driver}:{address.removeprefix(f'{driver}:') or devnode}" if address or devnode else ""
-    return Facts(driver=driver, uri=uri, node=devnode)
 
 
 def bit_rate(text: str) -> str:

@@ -13,8 +13,6 @@ def hwmon(node: Node, _: Context) -> Facts | None:
     labels = {name: node.attr(f"{name}_label") for name in inputs}
     return Facts(
         model=node.attr("name"),
-        driver="hwmon",
-        uri=f"hwmon:{node.name}",
         node=f"/sys{node.devpath}/name",
         mode="r",
         properties={"sensors": ", ".join(f"{n} ({t})" if t else n for n, t in labels.items())},

@@ -16,10 +16,9 @@ def i2c(node: Node, _context: Context) -> Facts | None:
         exists = os.path.isdir(f"{node.path}/i2c-dev/{node.name}")
         return Facts(
             model=node.attr("name"),
-            driver="i2c",
-            uri=f"i2c:{adapter[1]}",
             node=f"/dev/{node.name}" if exists else "",
             hint="sudo modprobe i2c-dev",
+            fields={"bus": adapter[1]},
         )
     place = re.fullmatch(r"(\d+)-([0-9a-f]{4})", node.name)
     if not place:
@@ -29,10 +28,9 @@ def i2c(node: Node, _context: Context) -> Facts | None:
     address &= 0x3FF if ten_bit else 0x7F
     return Facts(
         model=node.attr("name"),
-        driver="i2c",
-        uri=f"i2c:{bus}/{address:#04x}",
         node=f"/dev/i2c-{bus}",
         properties={"address": f"{address:#04x}", "address_bits": "10" if ten_bit else "7"},
         kernel=f"kernel driver {node.driver}" if node.driver else "",
         hint="sudo modprobe i2c-dev",
+        fields={"bus": bus, "address": f"{address:#04x}"},
     )

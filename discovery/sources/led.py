@@ -13,8 +13,6 @@ def led(node: Node, _: Context) -> Facts | None:
     """An LED."""
     trigger = re.search(r"\[([^]]+)\]", node.attr("trigger"))
     return Facts(
-        driver="led",
-        uri=f"led:{node.name}",
         node=f"/sys{node.devpath}/brightness",
         properties={
             "brightness": node.attr("brightness"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from ..sysfs import Node
-from .facts import Context, Facts, by_node, known
+from .facts import Context, Facts, known
 
 
 def numa_node(node: Node, _: Context) -> Facts | None:
@@ -29,7 +29,7 @@ def dax(node: Node, _: Context) -> Facts | None:
     """A device-DAX range, or one that the kernel uses as ordinary RAM."""
     if not node.integer("size"):
         return None  # A seed: the kernel's empty slot for the next one.
-    facts = by_node(node, "memory")
+    facts = Facts(node=node.devnode)
     facts.model = "device DAX"
     facts.kernel = "kernel driver kmem: it is part of system RAM" if node.driver == "kmem" else ""
     facts.hint = f"daxctl reconfigure-device --mode=devdax {node.name}"
@@ -46,7 +46,7 @@ def pmem(node: Node, _: Context) -> Facts | None:
     """A persistent-memory disk (other block devices are not memory)."""
     if not re.fullmatch(r"pmem\d+(\.\d+)?s?", node.name):
         return None
-    facts = by_node(node, "memory")
+    facts = Facts(node=node.devnode)
     facts.model = "persistent memory"
     facts.properties = {
         "size": str((node.integer("size") or 0) * 512),

@@ -14,10 +14,9 @@ def pci(node: Node, context: Context) -> Facts | None:
     vendor, model = name(node, context)
     facts = Facts(vendor=vendor, model=model, addresses=[node.name], properties=_pci_facts(node))
     facts.properties |= {f"bar{number}": str(size) for number, size in bars.items()}
-    facts.kernel = f"kernel driver {node.driver}" if node.driver else ""
+    facts.kernel = f"kernel driver {node.driver}" if node.driver not in ("", "vfio-pci") else ""
     if bar is not None:
-        facts.driver = "mmio"
-        facts.uri = f"mmio:{node.name}/{bar}"
+        facts.fields = {"bar": str(bar)}
         facts.node = f"/sys{node.devpath}/resource{bar}"
     return facts
 

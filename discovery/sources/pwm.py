@@ -12,8 +12,6 @@ def pwm(node: Node, _: Context) -> Facts | None:
     if not node.name.startswith("pwmchip"):
         return None
     return Facts(
-        driver="pwm",
-        uri=f"pwm:{node.name}/0",
         node=f"/sys{node.devpath}/export",
         mode="w",
         properties={"channels": node.attr("npwm")},

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..sysfs import Node
-from .facts import Context, Facts, by_node
+from .facts import Context, Facts
 
 _VIRTUAL_SERIAL = ("ttyGS", "rfcomm")  # A USB gadget's and Bluetooth's lines hang on no hardware.
 _UARTS = ("none", "8250", "16450", "16550", "16550A", "Cirrus", "16650", "16650V2", "16750",
@@ -18,7 +18,7 @@ def serial_line(node: Node, _: Context) -> Facts | None:
     kind = node.integer("type")
     if kind == 0 or (virtual and not node.name.startswith(_VIRTUAL_SERIAL)):
         return None
-    facts = by_node(node, "uart")
+    facts = Facts(node=node.devnode)
     if kind is not None and kind < len(_UARTS):
         facts.model = f"{_UARTS[kind]} UART"
     facts.properties = {

@@ -14,15 +14,14 @@ def spi_controller(_node: Node, _: Context) -> Facts | None:
 
 def spi(node: Node, _: Context) -> Facts | None:
     """A device on an SPI bus; programs reach it through spidev only."""
-    name = node.name.removeprefix("spi")
+    bus, _dot, chip = node.name.removeprefix("spi").partition(".")
     spidev = next(iter(node.names("spidev")), "")
     hint = f"echo spidev | sudo tee /sys{node.devpath}/driver_override"
     return Facts(
         model=node.attr("modalias").removeprefix("spi:"),
-        driver="spi",
-        uri=f"spi:{name}",
         node=f"/dev/{spidev}" if spidev else "",
         properties={"modalias": node.attr("modalias")},
         kernel=f"kernel driver {node.driver}" if node.driver and not spidev else "",
         hint=f"{hint}; echo {node.name} | sudo tee /sys/bus/spi/drivers/spidev/bind",
+        fields={"bus": bus, "chip": chip},
     )

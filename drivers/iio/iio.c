@@ -180,7 +180,7 @@ static void iio_fini(struct hal_device *dev)
 }
 
 static const struct hal_match matches[] = {
-    {"subsystem:iio", "{name}", "a converter or sensor"},
+    {"subsystem:iio/iio:device*", "device{number}", "a converter or sensor"},
 };
 
 static const struct driver_ops iio_ops = {

@@ -330,6 +330,10 @@ static void vfio_fini(struct hal_device *dev)
     free(vfio);
 }
 
+static const struct hal_match matches[] = {
+    {"subsystem:pci driver:vfio-pci", "{name}/{bar}", "the first memory BAR of a PCI function"},
+};
+
 static const struct driver_ops vfio_ops = {
     .init = vfio_init,
     .read = vfio_read,
@@ -345,6 +349,8 @@ static const struct driver_ops vfio_ops = {
     .read_at = vfio_read_at,
     .write_at = vfio_write_at,
     .map = vfio_map,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("vfio", &vfio_ops, "0.1.0");

@@ -136,7 +136,9 @@ def test(device: str | None, loopback: bool, pty: bool, json: bool) -> int:
 
 
 @cli.command(epilog=_examples("hal-probe drivers", "hal-probe drivers --verbose"))
-@click.option("--verbose", "-v", is_flag=True, help="Also the attributes of each.")
+@click.option(
+    "--verbose", "-v", is_flag=True, help="Also which devices each fits, and its attributes."
+)
 @_json
 def drivers(verbose: bool, json: bool) -> int:
     """List the drivers: registered, loadable, refused and why.
@@ -147,6 +149,19 @@ def drivers(verbose: bool, json: bool) -> int:
     from .drivers import run
 
     return run(verbose=verbose, json=json)
+
+
+@cli.command(epilog=_examples("hal-probe names", "hal-probe names --c"))
+@click.option("--c", "as_c", is_flag=True, help="Print calls of hal_bind() for a C program.")
+@_json
+def names(as_c: bool, json: bool) -> int:
+    """List the logical names of the configuration files, and what each stands for now.
+
+    The exit code is 3 when one of them stands for no device that is there.
+    """
+    from .names import run
+
+    return run(as_c=as_c, json=json)
 
 
 @cli.command(epilog=_examples("hal-probe cache", "HAL_CACHE=clflush hal-probe cache --json"))
@@ -232,6 +247,21 @@ def explain(device: str, root: str, json: bool) -> int:
     from .explain import run
 
     return run(device, root, json=json)
+
+
+@cli.command(epilog=_examples("hal-probe links", "hal-probe links --slower"))
+@click.option("--slower", is_flag=True, help="Only those whose device could have a faster one.")
+@_root
+@_json
+def links(slower: bool, root: str, json: bool) -> int:
+    """Show the link that each accelerator, memory and bus device sits on.
+
+    How fast it is and could be, what limits it, how near it is to which memory, and what such a
+    link suits (docs/hal-probe.md has the rules). None is opened.
+    """
+    from .links import run
+
+    return run(root, json=json, slower=slower)
 
 
 def _guarded(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import hal
 from hal import Access, Attribute, DriverInfo
@@ -117,6 +117,7 @@ def _data(found: list[DriverInfo], states: dict[str, str]) -> dict[str, object]:
             | {
                 "state": states[driver.name],
                 "attributes": [attribute_data(attribute) for attribute in driver.attributes],
+                "matches": [asdict(row) for row in driver.matches],
             }
             for driver in found
         ],
@@ -146,10 +147,17 @@ def _print(found: list[DriverInfo], states: dict[str, str], *, verbose: bool) ->
 
 
 def _print_attributes(driver: DriverInfo) -> None:
-    if not driver.attributes:
+    if not driver.attributes and not driver.matches:
         return
     output.say()
     output.say(f"{driver.name}: {driver.path or 'registered by a program'}", "bold")
+    if driver.matches:
+        fits = [
+            (f"  {row.fits}", f"{driver.name}:{row.address}", row.note) for row in driver.matches
+        ]
+        output.table(("  FITS", "OPENED BY", "WHAT"), fits)
+    if not driver.attributes:
+        return
     rows = [
         (f"  {a.name}", type_name(a), a.unit or "-", access_name(a), a.initial or "-", limits(a))
         for a in driver.attributes

@@ -69,6 +69,8 @@ def _stages(target: Target, inventory: Inventory, root: str) -> Iterator[Stage]:
         yield Stage("kernel", False, text, ["hal-probe list --class serial"], Exit.NOT_FOUND)
     if record is None or target.node or record.driver:
         yield from _node_stages(target, inventory, root)
+    if record is not None and record.fits:
+        yield Stage("match", True, _match(record, target))
     yield _driver(target)
 
 
@@ -235,11 +237,23 @@ def _holder(node: str, root: str, *, exclusive: bool) -> Stage:
 # ---- our side -----------------------------------------------------------------------------------
 
 
+def _match(record: Record, target: Target) -> str:
+    """Which drivers fit, and why the best one is it."""
+    best, *others = record.fits
+    text = str(best)
+    if others:
+        beaten = "; ".join(map(str, others))
+        text += f" beats {beaten}" if best.score > others[0].score else f" comes before {beaten}"
+    if target.uri and scheme_of(target.uri) != best.driver:
+        text += f"; you have named {scheme_of(target.uri)}"
+    return text
+
+
 def _driver(target: Target) -> Stage:
     record = target.record
     name = scheme_of(target.uri) if target.uri else (record.driver if record else "")
     if not name:
-        return Stage("driver", True, "no HAL driver serves this class; it is listed only")
+        return Stage("driver", True, _none(record))
     driver = driver_of(name)
     if driver is None:
         return _no_driver(name)
@@ -251,6 +265,15 @@ def _driver(target: Target) -> Stage:
         return Stage("driver", False, text, ["hal-probe list"], Exit.USAGE)
     words = (driver.name, driver.version, driver.path or "registered by a program")
     return Stage("driver", True, " ".join(filter(None, words)))
+
+
+def _none(record: Record | None) -> str:
+    """Why a device has no driver."""
+    if record is None:
+        return "no HAL driver serves this class; it is listed only"
+    refused = [name for name, reason in usable_drivers().items() if reason]
+    text = f"no HAL driver fits subsystem {record.subsystem}; it is listed only"
+    return f"{text} (refused, see hal-probe drivers: {', '.join(refused)})" if refused else text
 
 
 def _no_driver(name: str) -> Stage:

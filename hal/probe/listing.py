@@ -64,7 +64,7 @@ def _rows(inventory: Inventory) -> Iterable[tuple[str, ...]]:
         if record.device_class != device_class:
             device_class = record.device_class
             yield (device_class,)
-        what = ", ".join(filter(None, [record.description, *_worded(record)]))
+        what = ", ".join(filter(None, [*record.names, record.description, *_worded(record)]))
         driver, uri = record.driver or "-", record.uri or "-"
         yield f"  {record.name}", driver, uri, record.state, what or "-"
 

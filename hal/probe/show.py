@@ -143,6 +143,7 @@ def _print(sight: Sight) -> None:
 def _record_facts(record: Record) -> dict[str, str]:
     return {
         "class": record.device_class,
+        "logical names": " ".join(record.names),
         "vendor": record.vendor,
         "model": record.model,
         "serial number": record.serial,
@@ -153,6 +154,7 @@ def _record_facts(record: Record) -> dict[str, str]:
         "sysfs": f"/sys{record.path}",
         "id": record.id,
         "id stands on": record.identity,
+        "fitting drivers": "; ".join(map(str, record.fits)),
         **record.properties,
     }
 

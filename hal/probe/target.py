@@ -58,7 +58,7 @@ def find(text: str, inventory: Inventory) -> Target:
     Raises:
         Failure: Nothing has that name.
     """
-    uri = hal.bindings().get(text, text)
+    uri = hal.bindings().get(text) or _configured(text, inventory) or text
     record = _record(uri, inventory)
     if record is not None:
         return Target(text, uri if _is_uri(uri) and uri != record.name else record.uri, record)
@@ -72,6 +72,14 @@ def find(text: str, inventory: Inventory) -> Target:
         hal.NotFound.kind,
         suggestions(text, inventory),
     )
+
+
+def _configured(text: str, inventory: Inventory) -> str:
+    """The URI of a logical name of the configuration file; "" when it is none."""
+    name = text.partition("?")[0]
+    if ":" in name or "/" in name or name in usable_drivers() or name not in hal.names.known():
+        return ""
+    return hal.names.resolve(name, inventory)
 
 
 def address_of(uri: str) -> str:

@@ -19,6 +19,7 @@
  * | kind               | text                                                                   |
  * |--------------------|------------------------------------------------------------------------|
  * | subsystem          | the kernel's bus or class ("tty"), and with the name ("block/pmem0")   |
+ * | driver             | the kernel driver that is bound to it: "vfio-pci"                      |
  * | of                 | each device-tree `compatible`, the most specific first: "atmel,24c02"  |
  * | acpi               | each ACPI or PNP id: "PNP0501"                                         |
  * | pci, usb, i2c, spi, platform ... | the kernel's modalias: "v00008086d0000A36Dsv*", "24c02"  |
@@ -35,7 +36,7 @@
  * | an id: of, acpi (less 1 for each id before it in the device's list, 9 at most),  | 51 - 60 |
  * | modalias, dnssd, ssdp                                                            | or 60   |
  * | a class of devices: a glob that begins with a wildcard, "v*", or so ("pci:v*bc02*") | 40   |
- * | a subsystem and a name, "subsystem:block/pmem*"                                  | 20      |
+ * | a subsystem and a name, "subsystem:block/pmem*"; a kernel driver                 | 20      |
  * | a subsystem                                                                      | 10      |
  *
  * and 1 more for each further word. [match] in the configuration file beats all of these (100).
@@ -51,8 +52,9 @@ HAL_BEGIN_DECLS
 /** One row: which devices, and how they are opened. Strings stay while the driver is registered. */
 struct hal_match {
     const char *fits; /**< see above; HAL_MATCH_MAX bytes at most */
-    /** What follows "driver:" in the URI. {node}, {name} (the kernel's), {bus}, {address}, {chip},
-     *  {bar} stand for what the device has; a device that lacks one of them does not fit. */
+    /** What follows "driver:" in the URI. {node}, {name} (the kernel's), {number} (at the name's
+     *  end), {bus}, {address}, {chip}, {bar} stand for what the device has; one that lacks any of
+     *  those that are asked for does not fit. '%' and '?' in them are escaped. */
     const char *address;
     const char *note; /**< for people: what these devices are; NULL: nothing to add */
 };
