@@ -241,27 +241,36 @@ int vfio_map(struct hal_device *dev, struct hal_mapping *mapping)
 /* ---- opening -----------------------------------------------------------------------------------
  */
 
-/* The areas that the kernel names, or the whole. They are in a list of capabilities. */
+/* The areas of the capability "sparse mmap" at a place in the kernel's answer. */
+static void take_areas(const struct vfio_region_info *info, uint32_t at, uint32_t count,
+                       struct region *region)
+{
+    struct vfio_region_sparse_mmap_area area;
+
+    for (; count-- && at + sizeof(area) <= info->argsz && region->area_count < AREAS_MAX;
+         at += (uint32_t)sizeof(area)) {
+        memcpy(&area, (const uint8_t *)info + at, sizeof(area));
+        if (area.size)
+            region->areas[region->area_count++] =
+                (struct area){.offset = area.offset, .size = area.size};
+    }
+}
+
+/* What can be mapped: the areas that the kernel names in its list of capabilities, or the whole. */
 static void find_areas(const struct vfio_region_info *info, struct region *region)
 {
-    const uint8_t *bytes = (const void *)info;
     uint32_t at = info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0;
+    struct vfio_region_info_cap_sparse_mmap sparse;
 
     region->area_count = 0;
     if (!(info->flags & VFIO_REGION_INFO_FLAG_MMAP))
         return;
-    while (at && at + sizeof(struct vfio_region_info_cap_sparse_mmap) <= info->argsz) {
-        const struct vfio_region_info_cap_sparse_mmap *sparse = (const void *)&bytes[at];
-        uint64_t end = at + sizeof(*sparse) + (uint64_t)sparse->nr_areas * sizeof(sparse->areas[0]);
-
-        if (sparse->header.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP && end <= info->argsz) {
-            for (unsigned i = 0; i < sparse->nr_areas && i < AREAS_MAX; i++)
-                if (sparse->areas[i].size)
-                    region->areas[region->area_count++] = (struct area){
-                        .offset = sparse->areas[i].offset, .size = sparse->areas[i].size};
+    for (; at && at + sizeof(sparse) <= info->argsz; at = sparse.header.next) {
+        memcpy(&sparse, (const uint8_t *)info + at, sizeof(sparse));
+        if (sparse.header.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP) {
+            take_areas(info, at + (uint32_t)sizeof(sparse), sparse.nr_areas, region);
             return;
         }
-        at = sparse->header.next;
     }
     region->areas[region->area_count++] = (struct area){.size = info->size};
 }

@@ -232,21 +232,34 @@ static void assume_ranges(struct space *space)
     space->range_count = 1;
 }
 
-static void take_ranges(struct space *space, const struct vfio_iova_range *ranges, unsigned count)
+/* In the list of capabilities, whose offsets are as the kernel likes, aligned or not. */
+static void find_ranges(struct space *space, const uint8_t *bytes, size_t size, uint32_t at)
 {
-    space->range_count = 0;
-    for (unsigned i = 0; i < count && i < IOVA_RANGES_MAX; i++)
-        space->ranges[space->range_count++] = (struct range){ranges[i].start, ranges[i].end};
+    struct vfio_iommu_type1_info_cap_iova_range found;
+    struct vfio_iova_range range;
+
+    for (; at && at + sizeof(found) <= size; at = found.header.next) {
+        memcpy(&found, bytes + at, sizeof(found));
+        if (found.header.id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
+            continue;
+        at += (uint32_t)sizeof(found);
+        space->range_count = 0;
+        for (unsigned i = 0; i < found.nr_iovas && i < IOVA_RANGES_MAX; i++) {
+            if (at + (i + 1) * sizeof(range) > size)
+                break;
+            memcpy(&range, bytes + at + i * sizeof(range), sizeof(range));
+            space->ranges[space->range_count++] = (struct range){range.start, range.end};
+        }
+        return;
+    }
 }
 
 static int read_container_info(struct hal_device *dev, struct space *space)
 {
     union {
         struct vfio_iommu_type1_info info;
-        struct vfio_info_cap_header align;
         uint8_t bytes[2048];
     } answer = {.info = {.argsz = sizeof(answer)}};
-    uint32_t at;
 
     if (ioctl(space->container, VFIO_IOMMU_GET_INFO, &answer))
         return hal_fail(-errno, "open", hal_device_uri(dev), "facts about the IOMMU");
@@ -256,15 +269,8 @@ static int read_container_info(struct hal_device *dev, struct space *space)
             space->page = smallest;
     }
     assume_ranges(space);
-    at = answer.info.flags & VFIO_IOMMU_INFO_CAPS ? answer.info.cap_offset : 0;
-    while (at && at + sizeof(struct vfio_iommu_type1_info_cap_iova_range) <= sizeof(answer)) {
-        const struct vfio_iommu_type1_info_cap_iova_range *found = (const void *)&answer.bytes[at];
-        uint64_t end = at + sizeof(*found) + (uint64_t)found->nr_iovas * sizeof(struct range);
-
-        if (found->header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE && end <= sizeof(answer))
-            take_ranges(space, found->iova_ranges, found->nr_iovas);
-        at = found->header.next;
-    }
+    if (answer.info.flags & VFIO_IOMMU_INFO_CAPS)
+        find_ranges(space, answer.bytes, sizeof(answer), answer.info.cap_offset);
     return 0;
 }
 
