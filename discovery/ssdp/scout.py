@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from ..liveness import Liveness, Pace
 from ..netlink import neighbours
@@ -42,7 +42,7 @@ class SsdpScout:
     source = SOURCE
 
     def __init__(
-        self, interfaces: Collection[str] | None = None, *, pace: Pace | None = None
+        self, interfaces: Sequence[str] | None = None, *, pace: Pace | None = None
     ) -> None:
         self._interfaces = interfaces
         self._pace = pace or _PACE
@@ -117,7 +117,7 @@ class _Listening:
         fresh = [link for link in new if link not in old]
         self._search(fresh)
 
-    def trouble(self, about: str, cause: str) -> None:
+    def trouble(self, cause: str, about: str) -> None:
         """Something does not work, or works again."""
         self._roster.trouble(SOURCE, cause, about)
 
@@ -165,7 +165,7 @@ class _Listening:
             try:
                 self._known_macs = neighbours()
             except OSError as error:
-                self.trouble("neighbours", str(error))
+                self.trouble(str(error), "neighbours")
         return self._known_macs | self.transport.macs
 
 

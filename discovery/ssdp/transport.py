@@ -24,12 +24,13 @@ import ipaddress
 import random
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..netlink import Changes, Interface, interfaces
+from ..multicast import SETTLE, usable
+from ..netlink import Changes, Interface
 from .message import PACKET_MAX
 from .rate import Bucket, Gate
 
@@ -55,9 +56,6 @@ _BATCH = 32
 
 _RETRY = 15.0
 """Seconds until a socket or the list of interfaces that failed is tried again."""
-
-_STEPS = 0.05
-"""Seconds in which an interface changes, in several steps."""
 
 # <linux/in.h>, <linux/in6.h>; Python names not all of them.
 _IP_PKTINFO, _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 8, 49, 29
@@ -139,8 +137,8 @@ class Listener(Protocol):
     def linked(self, old: Collection[Link], new: Collection[Link]) -> None:
         """The links have changed."""
 
-    def trouble(self, about: str, cause: str) -> None:
-        """Something (an interface, a socket) does not work, or ("") works again."""
+    def trouble(self, cause: str, about: str) -> None:
+        """Something (an interface, a socket) does not work, or (cause "") works again."""
 
 
 class Transport:
@@ -148,11 +146,10 @@ class Transport:
 
     Args:
         listener: Who is told.
-        names: The interfaces to use; None for all that can send to groups, and the loopback where
-            there are none.
+        names: The interfaces to use, as for `multicast.usable`.
     """
 
-    def __init__(self, listener: Listener, names: Collection[str] | None = None) -> None:
+    def __init__(self, listener: Listener, names: Sequence[str] | None = None) -> None:
         self.links: tuple[Link, ...] = ()
         self._listener = listener
         self._names = names
@@ -195,48 +192,40 @@ class Transport:
         """The same, until the kernel tells no more of changes."""
         try:
             with closing(Changes()) as changes:
-                self._listener.trouble("changes of interfaces", "")
+                self._listener.trouble("", "changes of interfaces")
                 while True:
                     self.refresh()
                     with suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(changes.wait(), _RETRY if self._wrong else None)
-                    await asyncio.sleep(_STEPS)
+                    await asyncio.sleep(SETTLE)
         except OSError as error:  # No netlink here: looking now and then will have to do.
-            self._listener.trouble("changes of interfaces", str(error))
+            self._listener.trouble(str(error), "changes of interfaces")
             self.refresh()
 
     def refresh(self) -> None:
         """Look at the interfaces now."""
         wrong: dict[str, str] = {}
         try:
-            self._refresh(interfaces(), wrong)
+            self._refresh(wrong)
         except OSError as error:
             wrong["interfaces"] = str(error)
         for about in self._wrong.keys() | wrong.keys():
             if self._wrong.get(about) != wrong.get(about):
-                self._listener.trouble(about, wrong.get(about, ""))
+                self._listener.trouble(wrong.get(about, ""), about)
         self._wrong = wrong
 
-    def _refresh(self, found: Iterable[Interface], wrong: dict[str, str]) -> None:
-        usable = self._usable(found, wrong)
-        self._interfaces = {interface.index: interface for interface in usable}
-        self._ours = frozenset(address.ip for entry in usable for address in entry.addresses)
-        links = tuple(link for interface in usable for link in _links(interface))
+    def _refresh(self, wrong: dict[str, str]) -> None:
+        found, troubles = usable(self._names)
+        wrong.update(troubles)
+        self._interfaces = {interface.index: interface for interface in found}
+        self._ours = frozenset(address.ip for entry in found for address in entry.addresses)
+        links = tuple(link for interface in found for link in _links(interface))
         for family in sorted({link.family for link in links}):
             self._open(family, wrong)
         self._join(links, wrong)
         old, self.links = self.links, links
         if old != links:
             self._listener.linked(old, links)
-
-    def _usable(self, found: Iterable[Interface], wrong: dict[str, str]) -> list[Interface]:
-        found = [interface for interface in found if interface.up and interface.addresses]
-        if self._names is None:
-            able = [entry for entry in found if entry.multicast and not entry.loopback]
-            return able or [entry for entry in found if entry.loopback]
-        for name in set(self._names) - {interface.name for interface in found}:
-            wrong[name] = "this interface is not there, is down or has no address"
-        return [interface for interface in found if interface.name in self._names]
 
     # ---- sockets ----------------------------------------------------------------------------
 
@@ -360,7 +349,7 @@ class Transport:
             cause = f"send: {error.strerror}; is multicast filtered here?"
         if cause or about in self._unsent:
             self._unsent.add(about) if cause else self._unsent.discard(about)
-            self._listener.trouble(about, cause)
+            self._listener.trouble(cause, about)
 
     def answer(self, packet: bytes, sender: Sender) -> None:
         """Send a packet back to where one came from, by the socket that it came to."""
