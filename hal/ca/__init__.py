@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command hal-ca: who may use which device over the secure link."""
