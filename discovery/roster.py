@@ -161,10 +161,14 @@ class Roster:
         now = self._clock()
         with self._lock:
             before = self._generation
-            while self._deadlines and self._deadlines[0][0] <= now:
-                deadline, source, key = heapq.heappop(self._deadlines)
+            while self._deadlines:
+                deadline, source, key = self._deadlines[0]
                 sighting = self._sources.get(source, {}).get(key)
-                if sighting is not None and sighting.expires == deadline:
+                valid = sighting is not None and sighting.expires == deadline
+                if valid and deadline > now:
+                    break
+                heapq.heappop(self._deadlines)
+                if valid:
                     self._drop(source, key)
             changed = self._generation != before
             following = self._deadlines[0][0] if self._deadlines else None
