@@ -176,7 +176,7 @@ static int gather(const struct worker *workers, struct perf_task *task, struct p
             result->rate += (double)worker->lines * 1e9 / (double)worker->nanoseconds;
         err = err ? err : worker->err;
     }
-    result->nanoseconds = time / task->threads;
+    result->nanoseconds = time / (task->threads ? task->threads : 1);
     task->position = workers[0].walk.position;
     return err;
 }
