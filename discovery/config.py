@@ -19,9 +19,9 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .matching import Override
 from .record import CLASSES, Record
@@ -30,9 +30,10 @@ SYSTEM = "/etc/hal/hal.toml"
 MAX_SIZE = 1 << 20
 """Most bytes of a file."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
-_FITS = re.compile(r"[a-z0-9_]+:[^ ]+( [a-z0-9_]+:[^ ]+)*")
-_DRIVER = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,30})(?::(.+))?")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}"
+_FITS = r"[a-z0-9_]+:[^ ]+( [a-z0-9_]+:[^ ]+)*"
+_DRIVER = r"([A-Za-z0-9][A-Za-z0-9_.-]{0,30})(?::(.+))?"
 _KEYS = ("id", "serial", "path", "class", "vendor", "model", "name", "subsystem")
 
 
@@ -40,8 +41,7 @@ class ConfigError(ValueError):
     """A configuration file that is wrong: which, where in it, what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """What a logical name stands for.
 
     Attributes:
@@ -54,8 +54,8 @@ class Name:
 
     name: str
     uri: str = ""
-    wanted: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, str] = field(default_factory=dict)
+    wanted: Mapping[str, str] = _NOTHING
+    options: Mapping[str, str] = _NOTHING
     place: str = ""
 
     def fits(self, record: Record) -> bool:
@@ -71,8 +71,7 @@ class Name:
         return ", ".join(f"{key} {value}" for key, value in self.wanted.items())
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """What the files say.
 
     Attributes:
@@ -81,7 +80,7 @@ class Config:
         files: The files that were read.
     """
 
-    names: Mapping[str, Name] = field(default_factory=dict)
+    names: Mapping[str, Name] = MappingProxyType({})
     overrides: tuple[Override, ...] = ()
     files: tuple[str, ...] = ()
 
@@ -189,7 +188,7 @@ def _table(path: str, content: Mapping[str, Any], name: str) -> Iterator[tuple[s
 
 def _name(path: str, name: str, value: object) -> Name:
     key = f"names.{name}"
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise _wrong(path, key, "a letter or digit, then up to 30 letters, digits, _ - or .")
     if isinstance(value, str):
         value = {"uri": value}
@@ -223,9 +222,9 @@ def _options(path: str, key: str, options: object) -> dict[str, str]:
 
 def _override(path: str, fits: str, value: object) -> Override:
     key = f'match."{fits}"'
-    if not _FITS.fullmatch(fits):
+    if not re.fullmatch(_FITS, fits):
         raise _wrong(path, key, "must be words KIND:GLOB, one space between: usb:v0403p6001*")
-    found = _DRIVER.fullmatch(value) if isinstance(value, str) else None
+    found = re.fullmatch(_DRIVER, value) if isinstance(value, str) else None
     if found is None:
         raise _wrong(path, key, 'must be a driver, "uart", or one with an address, "uart:{node}"')
     return Override(fits, found[1], found[2] or "", path)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from .record import Fit
 from .sysfs import Node
@@ -27,8 +27,7 @@ _LISTED = 9
 """Most that an id loses for the ids before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of one driver's table, or of the configuration file.
 
     Attributes:
@@ -44,8 +43,7 @@ class Row:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """What the configuration file says of some devices.
 
     Attributes:

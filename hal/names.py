@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from . import _core
 from .errors import InvalidArgument, NotFound
@@ -100,6 +99,6 @@ def _with(uri: str, options: Mapping[str, str], *, quoted: bool = False) -> str:
     bare, _, query = uri.partition("?")
     merged = dict(option.partition("=")[::2] for option in query.split("&") if option)
     for key, value in options.items():
-        merged[key] = value if quoted else quote(value, safe="/:,+ ")
+        merged[key] = value if quoted else _core.quote(value)
     words = [f"{key}={value}" if value else key for key, value in merged.items()]
     return f"{bare}?{'&'.join(words)}" if words else bare
