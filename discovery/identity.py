@@ -12,10 +12,11 @@ The rule, from the device upwards through the devices it hangs on:
    of the device tree. It names the place: what is plugged there next is taken for the same.
 3. Devices that claim one number at two places (cloned serial numbers) all get that of their place.
 
-In a way down, names that hardware or firmware fixes are kept (PCI address, USB port, platform and
-ACPI device, I2C address, SPI chip select). Where the kernel counts as it finds (tty, i2c adapter,
-hwmon ...), the number is replaced by the rank among siblings: of "ttyUSB3" alone below its
-interface remains "ttyUSB#0". The device's class is part of the identity.
+In a way down, names that hardware or firmware fixes are kept (PCI device and function, USB port,
+platform and ACPI device, I2C address, SPI chip select). Where the kernel counts as it finds (tty,
+i2c adapter, hwmon ...), the number is replaced by the rank among siblings: of "ttyUSB3" alone below
+its interface remains "ttyUSB#0". Numbers of PCI buses behind bridges change when a card is added,
+and are left out: 0000:00:1d.0/00.0. The device's class is part of the identity.
 
 The id is the UUID of version 5 (RFC 9562) of that text in the project's name space.
 """
@@ -125,6 +126,8 @@ def _step(node: Node) -> str:
     name, kind = node.name, node.subsystem
     if kind == "serial-base":  # Linux 6.5 put this layer in; older kernels go without.
         return ""
+    if kind == "pci" and node.parent is not None and node.parent.subsystem == "pci":
+        return name.rpartition(":")[2]
     if kind in _FIXED or not kind or re.fullmatch(r"/devices/virtual/[^/]+/[^/]+", node.devpath):
         return name
     if kind == "usb" and ":" in name:

@@ -17,11 +17,11 @@ from .link import SUITS, Access, Fabric, Finding, Hop, Link, Rate, slowest, suit
 __all__ = ["SUITS", "Access", "Fabric", "Finding", "Hop", "Link", "Rate", "local_links"]
 
 CLASSES = ("accelerator", "memory", "pci", "usb", "i2c", "spi")
-"""Classes of devices whose links are looked at."""
+"""Classes of devices whose links are looked at, in the order of the list."""
 
 
 def local_links(root: str = "/") -> list[Link]:
-    """The links of this machine's accelerators, memory and bus devices, in the inventory's order.
+    """The links of this machine's accelerators, memory and bus devices, by class and name.
 
     Ports (root ports, a switch's lower ports) are ends of links, and not listed for themselves.
 
@@ -35,7 +35,7 @@ def local_links(root: str = "/") -> list[Link]:
         link = _link(record, node)
         if link is not None:
             links.append(_placed(link, node))
-    return links
+    return sorted(links, key=lambda link: CLASSES.index(link.device_class))
 
 
 def _link(record: Record, node: Node) -> Link | None:
@@ -43,7 +43,7 @@ def _link(record: Record, node: Node) -> Link | None:
         return _memory(record, node)
     step = next((step for step in node.line() if step.subsystem in _BUSES), None)
     if step is None:
-        return _on_chip(record)
+        return _on_chip(record) if record.device_class == "accelerator" else None
     if step.subsystem == "pci":
         return None if pcie.is_port(step) else _pci(record, step)
     if step.subsystem == "usb":
@@ -65,12 +65,10 @@ def _who(record: Record, kind: str) -> Link:
     )
 
 
-def _on_chip(record: Record) -> Link | None:
-    """A device beside the processors; only of accelerators is that worth a line."""
-    if record.device_class != "accelerator":
-        return None
+def _on_chip(record: Record, kind: str = "platform") -> Link:
+    """An accelerator beside the processors."""
     note = "on the processors' own chip or bus; it works in their memory"
-    return replace(_who(record, "platform"), suits=("general inference",), notes=(note,))
+    return replace(_who(record, kind), suits=("general inference",), notes=(note,))
 
 
 def _pci(record: Record, node: Node) -> Link:
@@ -78,6 +76,8 @@ def _pci(record: Record, node: Node) -> Link:
     memory = cxl.of_function(real)
     is_cxl = memory is not None
     way = tuple(pcie.hops(real, cxl=is_cxl))
+    if record.device_class == "accelerator" and not way and not bus.is_virtual(real):
+        return _on_chip(record, "pci")
     mine, port = pcie.highest(real, cxl=is_cxl), pcie.upper(real)
     spoken = cxl.protocols(memory) if memory else ()
     fabrics = fabric.fabrics(real)

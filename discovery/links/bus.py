@@ -23,9 +23,14 @@ def rate(node: Node) -> Rate | None:
     return Rate(_hertz(hertz), "I2C", 1, encoding, hertz / 9) if hertz else None
 
 
+def is_virtual(node: Node) -> bool:
+    """Is this a function that a hypervisor makes up (virtio)?"""
+    return node.driver == "virtio-pci" or node.attr("vendor") == "0x1af4"
+
+
 def unlinked(node: Node) -> str:
     """Why a PCI function shows no link."""
-    if "/virtio" in node.path or node.driver == "virtio-pci":
+    if is_virtual(node):
         return "made up by the hypervisor: no link is behind it"
     return "part of the processor or chip set, or behind a bridge to conventional PCI: no link"
 

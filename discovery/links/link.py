@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 SUITS: Final = {
-    "control": "registers, sensors, configuration: what is fine below 100 MB/s",
-    "streaming": "cameras, recorders, small models: from 100 MB/s",
+    "control": "registers, sensors, configuration: what is fine below 20 MB/s",
+    "streaming": "cameras, recorders, small models: from 20 MB/s (USB 2.0)",
     "general inference": "from 0.9 GB/s (PCIe 3.0 x1): 1 GB of weights is loaded in about a "
     "second, and after that only activations cross the link",
     "memory expansion": "processors load and store in it, and caches stay coherent: memory nodes "
@@ -18,7 +18,7 @@ SUITS: Final = {
 }
 """Every value of `Link.suits` and the rule that gives it."""
 
-STREAMING = 100e6
+STREAMING = 20e6
 INFERENCE = 0.9e9
 """Bytes a second from which a link suits the work."""
 

@@ -50,10 +50,12 @@ def current(node: Node) -> Rate | None:
 
 
 def highest(node: Node) -> Rate | None:
-    """What a device says that it can; None when it does not say more than it does."""
-    speed = _said(node)
+    """What a device can, as far as it says; at least what it does."""
+    speed, now = _said(node), current(node)
     known = _SPEEDS.get((speed, 1))
-    return Rate(f"{speed} Mbit/s", known[0], 1, known[1], known[2]) if known else current(node)
+    if known is None or (now is not None and now.bandwidth >= known[2]):
+        return now
+    return Rate(f"{speed} Mbit/s", known[0], 1, known[1], known[2])
 
 
 def hops(node: Node) -> Iterator[Hop]:
