@@ -48,18 +48,75 @@ def local_inventory(
         classes: Which classes to look for.
         rows: What drivers say they fit; None: the tables of those installed.
     """
-    problems: list[Problem] = []
-    tree = _tree(root, problems)
-    found = list(_collect(tree, classes, problems))
-    machine = tree.read(f"{tree.root}/etc/machine-id")
-    settings = _settings(tree.root, problems)
-    known = _Known(matching.installed() if rows is None else rows, settings.overrides, drivers)
-    records = [_record(seen, machine, tree.root, known) for seen in found]
-    records = _linked(_tell_apart(records, found, machine, problems))
-    records = _named(records, settings)
-    if holders:
-        records = _with_holders(records, tree.root, problems)
-    return Inventory(tuple(records), tuple(problems), _unseen(tree, records, classes))
+    return Standing(root, drivers=drivers, classes=classes, rows=rows).look(holders=holders)
+
+
+class Standing:
+    """What is known of a machine from earlier looks, so that a further one need not see all again.
+
+    One thread uses it at a time.
+
+    Args:
+        root: As for `local_inventory`, and so the others.
+        drivers: HAL drivers, and why they cannot be used.
+        classes: Which classes to look for.
+        rows: What drivers say they fit.
+    """
+
+    def __init__(
+        self,
+        root: str = "/",
+        *,
+        drivers: Mapping[str, str] | None = None,
+        classes: Collection[str] = CLASSES,
+        rows: Sequence[matching.Row] | None = None,
+    ) -> None:
+        self._root = root
+        self._drivers = drivers
+        self._classes = classes
+        self._rows = rows
+        self._context = Context(os.path.realpath(root).rstrip("/"))
+        self._parts: dict[Source, _Part] = {}
+
+    def look(
+        self, subsystems: Collection[str] | None = None, *, holders: bool = False
+    ) -> Inventory:
+        """The devices now, and what could not be seen.
+
+        Args:
+            subsystems: The kernel's buses and classes to look at again, as its events name them;
+                the rest is as it was seen last. None: all.
+            holders: As for `local_inventory`.
+        """
+        problems: list[Problem] = []
+        tree = _tree(self._root, problems)
+        machine = tree.read(f"{tree.root}/etc/machine-id")
+        settings = _settings(tree.root, problems)
+        rows = matching.installed() if self._rows is None else self._rows
+        known = _Known(rows, settings.overrides, self._drivers)
+        for source in SOURCES:
+            if source.device_class in self._classes and _concerns(subsystems, source):
+                self._parts[source] = _part(source, tree, self._context, machine, known)
+        parts = self._parts.values()
+        found = [seen for part in parts for seen in part.found]
+        records = [record for part in parts for record in part.records]
+        problems += [problem for part in parts for problem in part.problems]
+        records = _linked(_tell_apart(records, found, machine, problems))
+        records = _named(records, settings)
+        if holders:
+            records = _with_holders(records, tree.root, problems)
+        return Inventory(tuple(records), tuple(problems), _unseen(tree, records, self._classes))
+
+
+_SPOKEN_FOR = {"i2c-dev": "i2c", "spidev": "spi"}
+"""Subsystems that have no source, but whose devices are the nodes of those of another."""
+
+
+def _concerns(subsystems: Collection[str] | None, source: Source) -> bool:
+    """Are these (None: all) where devices of a source come from?"""
+    if subsystems is None:
+        return True
+    return any(_SPOKEN_FOR.get(name, name) == source.subsystem for name in subsystems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +124,21 @@ class _Seen:
     source: Source
     node: Node
     facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one source has given."""
+
+    found: list[_Seen]
+    records: list[Record]
+    problems: list[Problem]
+
+
+def _part(source: Source, tree: Sysfs, context: Context, machine: str, known: _Known) -> _Part:
+    problems: list[Problem] = []
+    found = list(_collect(source, tree, context, problems))
+    return _Part(found, [_record(seen, machine, tree.root, known) for seen in found], problems)
 
 
 def _tree(root: str, problems: list[Problem]) -> Sysfs:
@@ -84,20 +156,18 @@ def _tree(root: str, problems: list[Problem]) -> Sysfs:
     return tree
 
 
-def _collect(tree: Sysfs, classes: Collection[str], problems: list[Problem]) -> Iterable[_Seen]:
-    context = Context(tree.root)
-    for source in SOURCES:
-        if source.device_class not in classes:
-            continue
-        try:
-            nodes = list(tree.nodes(source.subsystem))
-        except OSError as error:
-            problems.append(Problem(source.device_class, f"{source.subsystem}: {error}"))
-            continue
-        for node in nodes:
-            facts = _described(source, node, context, problems)
-            if facts is not None:
-                yield _Seen(source, node, facts)
+def _collect(
+    source: Source, tree: Sysfs, context: Context, problems: list[Problem]
+) -> Iterable[_Seen]:
+    try:
+        nodes = list(tree.nodes(source.subsystem))
+    except OSError as error:
+        problems.append(Problem(source.device_class, f"{source.subsystem}: {error}"))
+        return
+    for node in nodes:
+        facts = _described(source, node, context, problems)
+        if facts is not None:
+            yield _Seen(source, node, facts)
 
 
 def _described(

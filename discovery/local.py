@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from .inventory import Standing
 from .record import Inventory
 from .roster import Roster, Sighting
-from .standing import Standing
 
 if TYPE_CHECKING:
     from .uevents import Uevents

@@ -8,7 +8,6 @@ digits, its products follow, each after one tab.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 _VENDOR = re.compile(rb"\n[^\t#\n]")
 FOLDERS = ("usr/share/misc", "usr/share/hwdata", "var/lib/usbutils", "usr/share")
@@ -25,10 +24,16 @@ class Names:
     def __init__(self, root: str, file: str) -> None:
         self._paths = [f"{root}/{folder}/{file}" for folder in FOLDERS]
         self._text: bytes | None = None
+        self._known: dict[tuple[int, int], tuple[str, str]] = {}
 
-    @lru_cache(maxsize=1024)  # noqa: B019 - an object of this class lives as long as one inventory
     def lookup(self, vendor: int, product: int) -> tuple[str, str]:
         """Names of vendor and product, "" for one that is not listed."""
+        known = self._known.get((vendor, product))
+        if known is None:
+            known = self._known[vendor, product] = self._find(vendor, product)
+        return known
+
+    def _find(self, vendor: int, product: int) -> tuple[str, str]:
         text = self._load()
         head = text.find(b"\n%04x  " % vendor)
         if head < 0:
