@@ -258,7 +258,7 @@ def test_memory_that_does_not_last_says_so(memory: hal.Memory) -> None:
         memory.persist(memory.array())
     with pytest.raises(hal.Unsupported, match="not persistent"):
         memory.map(sync=True)
-    with pytest.raises(hal.Unsupported, match="driver mmio"):
+    with pytest.raises(hal.Unsupported, match="is for PCI memory"):
         memory.map(write_combine=True)
     memory.flush(memory.array())
     memory.sync(memory.array()[::128])
@@ -285,6 +285,8 @@ def test_memory_that_does_not_last_says_so(memory: hal.Memory) -> None:
         ("memory:memfd:x?size=1MiB&huge=3MiB", hal.InvalidArgument, "size of a huge page"),
         ("memory:memfd:x?size=1MiB&huge=4KiB", hal.InvalidArgument, "size of a huge page"),
         ("memory:shm:/x?size=1MiB&create=true&huge=2MiB", hal.InvalidArgument, "is for memfd"),
+        ("memory:0000:7f:00.0/2", hal.NotFound, "no PCI device 0000:7f:00.0"),
+        ("memory:0000:7f:00.0", hal.InvalidArgument, "a PCI device's BAR"),
         ("memory:fd:x", hal.InvalidArgument, "number of a descriptor"),
         ("memory:fd:99999", hal.InvalidArgument, "no descriptor 99999"),
         ("dmabuf:fd:99999", hal.InvalidArgument, "no descriptor 99999"),

@@ -7,6 +7,7 @@
  *     memory:shm:/frames?size=8MiB&create=true          POSIX shared memory
  *     memory:memfd:frames?size=8MiB&huge=2MiB           without a name; hand on hal_fd()
  *     memory:fd:7                                       what another process handed on
+ *     memory:0000:00:04.0/2?enable=true                 a prefetchable BAR: ivshmem, a card's RAM
  *
  * Blocks are copied by the kernel, so that a bad page is an error: pread(2) and pwrite(2) for
  * files; for devdax, which has neither, process_vm_writev(2) and process_vm_readv(2) on this
@@ -188,6 +189,8 @@ static ssize_t memory_read_at(struct hal_device *dev, void *buf, size_t len, uin
         return err;
     if (len > memory->size - offset)
         len = (size_t)(memory->size - offset);
+    if (memory->kind == KIND_BAR)
+        return read_bar(memory, buf, len, offset);
     n = memory->kind == KIND_DEVDAX ? copy_from(memory->base + offset, buf, len)
                                     : pread(memory->fd, buf, len, (off_t)offset);
     return n > 0 ? n : explain_block(dev, "read", offset, n);
@@ -224,6 +227,8 @@ static ssize_t memory_write_at(struct hal_device *dev, const void *buf, size_t l
         return err;
     if (len > memory->size - offset)
         len = (size_t)(memory->size - offset);
+    if (memory->kind == KIND_BAR)
+        return write_bar(memory, buf, len, offset);
     n = put(memory, buf, len, offset);
     return n > 0 ? n : explain_block(dev, "write", offset, n);
 }
@@ -301,9 +306,13 @@ static int memory_map(struct hal_device *dev, struct hal_mapping *mapping)
         err = check_writable(dev, "map");
     if (err)
         return err;
+    if (memory->kind == KIND_BAR)
+        return map_bar(memory, mapping->offset,
+                       mapping->length ? mapping->length : (size_t)(memory->size - mapping->offset),
+                       mapping->flags | HAL_MAP_WRITE_COMBINE, mapping);
     if (mapping->flags & HAL_MAP_WRITE_COMBINE)
         return hal_fail(-EOPNOTSUPP, "map", hal_device_uri(dev),
-                        "write-combining is for PCI memory (driver mmio)");
+                        "write-combining is for PCI memory");
     if (sync &&
         (!memory->persistent || (memory->kind != KIND_DEVDAX && memory->kind != KIND_FSDAX)))
         return refuse_sync(dev);
@@ -321,7 +330,8 @@ static int memory_map(struct hal_device *dev, struct hal_mapping *mapping)
 /* ---- attributes --------------------------------------------------------------------------------
  */
 
-static const char *const kinds[] = {"devdax", "fsdax", "file", "shm", "memfd", "block", NULL};
+static const char *const kinds[] = {"devdax", "fsdax", "file", "shm",
+                                    "memfd",  "block", "bar",  NULL};
 
 static int get_size(struct hal_device *dev, const struct hal_attribute *attr, struct hal_value *out)
 {
@@ -367,7 +377,7 @@ static int get_numa_node(struct hal_device *dev, const struct hal_attribute *att
     const struct memory *memory = memory_of(dev);
 
     (void)attr;
-    if (memory->kind == KIND_DEVDAX)
+    if (*memory->sysfs)
         return read_number(memory->sysfs, "numa_node", &out->i);
     out->i = memory->node;
     return 0;
@@ -392,6 +402,11 @@ static const struct hal_attribute attributes[] = {
      .access = HAL_ATTR_OPEN | HAL_ATTR_READ,
      .initial = "false",
      .get = get_read_only},
+    {.name = "enable",
+     .doc = "Enable a PCI device that is disabled.",
+     .type = HAL_TYPE_BOOL,
+     .access = HAL_ATTR_OPEN,
+     .initial = "false"},
     {.name = "huge",
      .unit = "B",
      .doc = "Size of the pages of a memfd; 0: ordinary ones.",
@@ -424,7 +439,7 @@ static const struct hal_attribute attributes[] = {
      .access = HAL_ATTR_READ,
      .get = get_persistent},
     {.name = "numa_node",
-     .doc = "NUMA node nearest to a dax device, or the one asked for; -1: none.",
+     .doc = "NUMA node nearest to a dax or PCI device, or the one asked for; -1: none.",
      .type = HAL_TYPE_INT,
      .access = HAL_ATTR_READ,
      .get = get_numa_node},
@@ -447,18 +462,31 @@ int64_t number_option(const struct hal_device *dev, const char *name)
     return hal_device_option(dev, name, &value) >= 0 ? value.i : 0;
 }
 
+static int map_all(struct hal_device *dev, struct memory *memory)
+{
+    int protection = memory->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+    struct hal_mapping all = {.length = (size_t)memory->size};
+    int err;
+
+    if (memory->kind == KIND_BAR)
+        err = map_bar(memory, 0, all.length,
+                      memory->read_only ? HAL_MAP_READ : HAL_MAP_READ | HAL_MAP_WRITE, &all);
+    else
+        err = map_part(dev, memory, 0, all.length, protection, MAP_SHARED, &all.base,
+                       &all.base_length);
+    memory->base = all.base;
+    memory->base_length = all.base_length;
+    return err;
+}
+
 /* Map all of it, place it, and ask what it is. */
 static int set_up(struct hal_device *dev, struct memory *memory)
 {
-    int protection = memory->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
     struct hal_mapping_facts facts;
-    void *base;
-    int err = map_part(dev, memory, 0, (size_t)memory->size, protection, MAP_SHARED, &base,
-                       &memory->base_length);
+    int err = map_all(dev, memory);
 
     if (err)
         return err;
-    memory->base = base;
     err = place_memory(dev, memory);
     if (!err)
         err = reserve_memory(dev, memory);
@@ -482,11 +510,12 @@ static int memory_init(struct hal_device *dev)
     memory->read_only = option(dev, "read_only");
     memory->node = number_option(dev, "node");
     err = find_memory(dev, memory);
-    if (!err) /* as descriptors of devices are; memory never waits anyway */
+    if (!err && memory->fd >= 0) /* as descriptors of devices are; memory never waits anyway */
         err = fcntl(memory->fd, F_SETFL, fcntl(memory->fd, F_GETFL) | O_NONBLOCK) ? -errno : 0;
     if (!err)
         err = set_up(dev, memory);
     if (err) {
+        close_bar(memory);
         free(memory);
         return err;
     }
@@ -501,6 +530,7 @@ static void memory_fini(struct hal_device *dev)
     struct memory *memory = memory_of(dev);
 
     munmap(memory->base, memory->base_length);
+    close_bar(memory);
     free(memory);
 }
 
@@ -517,7 +547,7 @@ static const struct driver_ops memory_ops = {
     .attributes = attributes,
     .attribute_count = sizeof(attributes) / sizeof(attributes[0]),
     .summary = "Memory with a name: devdax, pmem and other files, CXL regions, shared memory",
-    .address = "/dev/daxX.Y | FILE | shm:/NAME | memfd:NAME | fd:N",
+    .address = "/dev/daxX.Y | FILE | shm:/NAME | memfd:NAME | fd:N | PCI/BAR",
     .load = memory_load,
     .store = memory_store,
     .read_at = memory_read_at,

@@ -30,6 +30,18 @@ static int fail_address(struct hal_device *dev, const char *cause)
 /* ---- what a descriptor is ----------------------------------------------------------------------
  */
 
+/* While somebody still holds a dax device that was taken from its driver, it can be opened, and
+ * some kernels crash when it is then mapped. */
+static int check_dax_driver(const struct memory *memory)
+{
+    char driver[PATH_MAX + 8];
+
+    snprintf(driver, sizeof(driver), "%s/driver", memory->sysfs);
+    return access(driver, F_OK) ? hal_fail(-ENODEV, "open", memory->path,
+                                           "no kernel driver has it (bind device_dax to it)")
+                                : 0;
+}
+
 /* A dax device: size and alignment are its folder's, and a mapping keeps to the alignment. */
 static int take_dax(struct hal_device *dev, struct memory *out, const struct stat *node)
 {
@@ -45,7 +57,9 @@ static int take_dax(struct hal_device *dev, struct memory *out, const struct sta
         return hal_fail_plain(
             -ENOTSUP, "open", out->path,
             "neither a dax device nor a file (registers are for the driver mmio)");
-    err = read_number(out->sysfs, "size", &size);
+    err = check_dax_driver(out);
+    if (!err)
+        err = read_number(out->sysfs, "size", &size);
     if (!err)
         err = read_number(out->sysfs, "align", &align);
     if (err)
@@ -285,13 +299,17 @@ int find_memory(struct hal_device *dev, struct memory *out)
         return open_fd(dev, out, address + 3);
     if (address[0] == '/')
         return open_path(dev, out, address);
-    return fail_address(dev, "say /dev/daxX.Y, a file's whole path, shm:/NAME, memfd:NAME or fd:N");
+    if (is_bar(address))
+        return open_bar(dev, out, address);
+    return fail_address(dev, "say /dev/daxX.Y, a file's whole path, shm:/NAME, memfd:NAME, fd:N or "
+                             "a PCI device's BAR (0000:00:04.0/2)");
 }
 
 /* Without it a full disk, or a /dev/shm of 64 MiB, would be a SIGBUS at some store. */
 int reserve_memory(struct hal_device *dev, const struct memory *memory)
 {
-    if (memory->kind == KIND_DEVDAX || memory->kind == KIND_MEMFD || !option(dev, "create"))
+    if (memory->kind == KIND_DEVDAX || memory->kind == KIND_MEMFD || memory->kind == KIND_BAR ||
+        !option(dev, "create"))
         return 0;
     if (fallocate(memory->fd, 0, 0, (off_t)memory->size) && errno != EOPNOTSUPP)
         return hal_fail(-errno, "open", memory->path, "take %" PRIu64 " bytes", memory->size);

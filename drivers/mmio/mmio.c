@@ -135,6 +135,16 @@ static ssize_t mmio_write(struct hal_device *dev, const void *buf, size_t len, h
 /* ---- mapping -----------------------------------------------------------------------------------
  */
 
+static int explain_map(int err, const char *path, size_t length)
+{
+    if (err != -EPERM && err != -EINVAL)
+        return hal_fail(err, "map", path, "%zu bytes", length);
+    return hal_fail(err, "map", path,
+                    "%zu bytes; the kernel protects it: ordinary memory (CONFIG_STRICT_DEVMEM), "
+                    "registers that a driver claims (CONFIG_IO_STRICT_DEVMEM), or lockdown",
+                    length);
+}
+
 /* mmap(2) the part of a region that `mapping` names: whole pages around it. */
 static int map_part(const struct region *region, const char *path, int protection,
                     struct hal_mapping *mapping)
@@ -150,10 +160,7 @@ static int map_part(const struct region *region, const char *path, int protectio
     mapping->base_length = (size_t)(((start + mapping->length + page - 1) & ~(page - 1)) - first);
     base = mmap(NULL, mapping->base_length, protection, MAP_SHARED, fd, (off_t)first);
     if (base == MAP_FAILED)
-        err = hal_fail(-errno, "map", path,
-                       "%zu bytes; EPERM and EINVAL mean that the kernel protects it: a driver "
-                       "claims it, lockdown, or CONFIG_IO_STRICT_DEVMEM",
-                       mapping->base_length);
+        err = explain_map(-errno, path, mapping->base_length);
     if (!err) {
         mapping->base = base;
         mapping->address = (uint8_t *)base + (start - first);

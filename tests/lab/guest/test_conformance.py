@@ -11,6 +11,7 @@ from hal.conformance.subject import Subject
 from . import devices
 from .devices import Led, Module, until
 from .host import Host
+from .test_uio import handed_over
 
 LIMIT = 300
 """Seconds; the guest's Python is slow, and a device is opened some 300 times."""
@@ -80,6 +81,38 @@ def test_pwm(lab_pwm: Module) -> None:
 def test_hwmon(lab_i2c: Module) -> None:
     passed = conform("hwmon:lm75", writes=False)
     assert {"leaks", "fork", "attribute_values", "error_messages"} <= passed
+
+
+BLOCKS = {"register_range", "register_width", "block_range", "block_content"}
+MAPPINGS = {"map_range", "map_content", "map_rights", "map_outlives"}
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_registers() -> None:
+    """edu, handed over to uio, whose registers are those of mmio."""
+    with handed_over(devices.pci(devices.EDU)[0]) as name:
+        passed = conform(f"uio:{name}", writes=False)
+    assert {"register_range", "block_range", "map_range", "map_rights", "map_outlives"} <= passed
+    assert {"deadline", "cancel_read", "close_waiting", "descriptor", "leaks", "fork"} <= passed
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_memory_of_a_pci_device() -> None:
+    address = devices.pci(devices.IVSHMEM)[0].name
+    passed = conform(f"memory:{address}/2?enable=true", writes=True)
+    assert passed > BLOCKS | MAPPINGS | {"leaks", "fork", "attribute_values", "error_messages"}
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_devdax() -> None:
+    passed = conform(f"memory:{devices.dax('nvdimm').node}", writes=True)
+    assert passed > BLOCKS | MAPPINGS | {"leaks", "fork", "descriptor", "attribute_values"}
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_dmabuf() -> None:
+    passed = conform("dmabuf:system?size=65536", writes=True)
+    assert passed > {"block_range", "block_content", "leaks", "fork", "descriptor"} | MAPPINGS
 
 
 @pytest.mark.lab_timeout(LIMIT)

@@ -6,6 +6,7 @@ What is stored here is looked for in the host's file behind the device, and the 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import functools
 import os
@@ -13,12 +14,15 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from numpy.typing import NDArray
 
 import hal
+from hal._abi import lib
 
 from . import devices
 from .devices import until
@@ -39,6 +43,17 @@ def dax(request: pytest.FixtureRequest) -> Iterator[tuple[str, devices.Dax, hal.
 
 
 Dax = tuple[str, devices.Dax, hal.Memory]
+
+
+def signal_of(access: Callable[[], object]) -> int:
+    """The signal that an access ends a child with; 0 for none."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGBUS, signal.SIG_DFL)
+        access()
+        os._exit(0)
+    return os.WTERMSIG(os.waitpid(child, 0)[1])
+
 
 # ---- devdax -------------------------------------------------------------------------------------
 
@@ -171,28 +186,104 @@ def test_an_ordinary_user_is_told_what_is_missing() -> None:
 
 
 def test_a_device_taken_away_is_an_error_for_blocks_and_a_signal_for_arrays() -> None:
-    """SIGBUS cannot be made an error where the processor itself accesses: a child dies of it."""
+    """SIGBUS cannot be made an error where the processor itself accesses: a child dies of it.
+
+    It is given back when nobody holds it any more: before that, the kernel would lose it.
+    """
     place = devices.dax("cxl")
     name = Path(place.node).name
     driver = Path("/sys/bus/dax/drivers/device_dax")
-    with hal.Memory.open(f"memory:{place.node}") as device:
-        array = device.array("u1", 4096)
-        array[0] = 1
-        (driver / "unbind").write_text(name)
-        try:
+    try:
+        with hal.Memory.open(f"memory:{place.node}") as device:
+            array = device.array("u1", 4096)
+            array[0] = 1
+            (driver / "unbind").write_text(name)
             for call in (lambda: device.read_at(10, 0), lambda: device.write_at(b"x", 0)):
                 with pytest.raises(hal.Unplugged):
                     call()
-            child = os.fork()
-            if child == 0:
-                signal.signal(signal.SIGBUS, signal.SIG_DFL)
-                os._exit(int(array[0]))
-            assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGBUS
-        finally:
-            (driver / "bind").write_text(name)
-            until(Path(place.node).exists)
-    with hal.Memory.open(f"memory:{place.node}") as device:
-        assert device.load(0, 1) == 1
+            with pytest.raises(hal.Unplugged, match="no kernel driver has it"):
+                hal.open(f"memory:{place.node}")
+            assert signal_of(functools.partial(array.item, 0)) == signal.SIGBUS
+            del array
+    finally:
+        (driver / "bind").write_text(name)
+        until(Path(place.node).exists)
+    for _ in range(2):
+        with hal.Memory.open(f"memory:{place.node}") as device:
+            assert device.load(0, 1) == 1
+
+
+# ---- memory of a PCI device ---------------------------------------------------------------------
+
+
+def test_a_bar_is_memory_that_the_host_shares(host: Host) -> None:
+    address = devices.pci(devices.IVSHMEM)[0].name
+    with hal.Memory.open(f"memory:{address}/2", enable=True) as device:
+        assert (device.kind, device.persistent, device.size) == ("bar", False, 1 << 20)
+        assert device.numa_node == int(
+            Path(f"/sys/bus/pci/devices/{address}/numa_node").read_text()
+        )
+        block = os.urandom(5001)
+        assert device.write_at(block, 3) == 5001
+        assert host.read_file("ivshmem", 3, 5001) == block
+        assert device.read_at(5001, 3) == block
+        assert device.write_at(block, device.size - 7) == 7
+        device.store(8192, 0x11223344)
+        assert host.read_file("ivshmem", 8192, 4) == bytes.fromhex("44332211")
+        array = device.array("<u2", 300, 12290)
+        facts = hal.cache.query(array)
+        assert (facts.kind, facts.flush) == ("write-combining", "not needed")
+        with pytest.raises(hal.Unsupported, match="not persistent"):
+            device.persist(array)
+        with pytest.raises(hal.Error, match="beyond its 1048576"):
+            device.array("u1", 2, device.size - 1)
+    array[:] = range(300)
+    lib.hal_fence_store()
+    assert host.read_file("ivshmem", 12290, 600) == array.tobytes()
+    host.write_file("ivshmem", 12290, b"\x34\x12")
+    assert array[0] == 0x1234
+
+
+def test_a_bar_of_registers_is_refused() -> None:
+    address = devices.pci(devices.EDU)[0].name
+    with pytest.raises(hal.Unsupported, match=f"registers, not memory.*mmio:{address}/0"):
+        hal.open(f"memory:{address}/0", enable=True)
+    shared = devices.pci(devices.IVSHMEM)[0].name
+    with pytest.raises(hal.Error, match="has 1048576 bytes"):
+        hal.open(f"memory:{shared}/2", enable=True, size=(1 << 20) + 1)
+
+
+# ---- bad pages ----------------------------------------------------------------------------------
+
+HWPOISON = 100
+"""MADV_HWPOISON of madvise(2): the kernel takes the page for one with an uncorrectable error."""
+
+
+def poison(array: NDArray[Any]) -> None:
+    """Make the page under an array a bad one."""
+    address = array.__array_interface__["data"][0]
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(array.nbytes), HWPOISON):
+        raise OSError(ctypes.get_errno(), "madvise MADV_HWPOISON")
+
+
+@pytest.mark.parametrize("address", ["memfd:bad", "/run/bad"])
+def test_a_bad_page_is_an_error_for_blocks(address: str) -> None:
+    """And a signal for arrays: the accesses are the program's own."""
+    with hal.Memory.open(f"memory:{address}", size=65536, create=address[0] == "/") as device:
+        page, bad = device.alignment, 32768
+        device.write_at(bytes(65536), 0)
+        array = device.array("u1", page, bad)
+        array[:] = 1
+        poison(array)
+        for call in (lambda: device.read_at(10, bad), lambda: device.write_at(b"x", bad + 100)):
+            with pytest.raises(hal.Error, match=f"at offset {bad:#x}|{bad + 100:#x}") as caught:
+                call()
+            assert caught.value.errno == errno.EIO
+        assert device.read_at(4, bad - 4) == bytes(4)
+        assert device.read_at(65536, 0) == bytes(bad)  # as far as it goes
+        assert signal_of(functools.partial(array.item, 0)) == signal.SIGBUS
+    Path(address).unlink(missing_ok=True)
 
 
 # ---- files --------------------------------------------------------------------------------------

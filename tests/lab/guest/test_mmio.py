@@ -183,6 +183,34 @@ def test_an_ordinary_user_is_refused(edu: hal.Mmio) -> None:
         call_as("nobody", attempt)
 
 
+def test_physical_memory(edu: hal.Mmio) -> None:
+    """Of the edu device by /dev/mem, where its BAR is in the machine's address space."""
+    device = devices.pci(EDU)[0]
+    start, end = (int(x, 0) for x in (device / "resource").read_text().split()[:2])
+    with hal.Mmio.open(f"mmio:{start:#x}+{end - start + 1:#x}") as physical:
+        assert (physical.size, physical.what) == (edu.size, f"physical {start:#x}")
+        assert physical.read32(0) == 0x010000ED
+        physical.write32(4, 0x0F0F0F0F)
+        assert edu.read32(4) == 0xF0F0F0F0
+        assert physical.array("u4", 1)[0] == 0x010000ED
+        with pytest.raises(hal.InvalidArgument, match=f"of physical {start:#x}"):
+            physical.read32(physical.size)
+    with hal.Mmio.open(f"mmio:{start + 8:#x}+0x8") as two:  # within a page
+        assert two.size == 8
+    with pytest.raises(hal.InvalidArgument, match="multiple of 8"):
+        hal.open(f"mmio:{start + 4:#x}+0x8")
+
+
+def test_ordinary_memory_is_not_for_dev_mem() -> None:
+    """The kernel keeps its own memory from /dev/mem (CONFIG_STRICT_DEVMEM)."""
+    lines = Path("/proc/iomem").read_text().splitlines()
+    ram = [line.split(" : ")[0] for line in lines if line.endswith(" : System RAM")]
+    start = int(ram[-1].split("-")[0], 16)
+    with pytest.raises(hal.PermissionDenied, match="the kernel protects it") as caught:
+        hal.open(f"mmio:{start:#x}+0x1000")
+    assert "CONFIG_STRICT_DEVMEM" in str(caught.value)
+
+
 def test_a_device_that_is_pulled_out(host: Host) -> None:
     """The mapping stays; a bus gives all ones for what is gone, and QEMU gives zeros."""
     try:
