@@ -23,17 +23,23 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from .netlink import neighbours
 from .roster import Roster
 from .sighting import Sighting
 
 Endpoint = tuple[str, int]
 """An IP address, with its scope, and a port."""
+
+NEIGHBOURS_AGE = 5.0
+"""Seconds for which the kernel's table of neighbours is not read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class _Entry:
     due: float = 0.0
     state: str = "announced"
     lost: bool = False
+    place: str = ""
 
 
 @dataclass(slots=True)
@@ -119,16 +126,20 @@ class Liveness:
         self._count = itertools.count()
         self._wake = asyncio.Event()
         self._bucket = _Bucket(self._pace.rate, self._pace.burst, self._clock)
+        self._macs: tuple[float, dict[str, str]] = (-NEIGHBOURS_AGE, {})
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def see(self, sighting: Sighting, endpoints: tuple[Endpoint, ...]) -> bool:
+    def see(
+        self, sighting: Sighting, endpoints: tuple[Endpoint, ...], *, unsaid: bool = False
+    ) -> bool:
         """Show a sighting, and from now on look whether it lives.
 
         Args:
             sighting: What is announced; its state is "announced".
             endpoints: Where to connect to, the best first; empty: it is believed unseen.
+            unsaid: Nobody announced it: it is not shown before it is known whether it answers.
 
         Returns:
             False when the roster had no room for it: then it is not looked at either.
@@ -140,7 +151,7 @@ class Liveness:
                 self._schedule(entry, 0.0)
                 return True
             return self._show(entry)
-        state = "announced"
+        state = "" if unsaid else "announced"
         if entry is not None:
             self._count_hosts(entry, -1)
             if entry.endpoints and entry.endpoints[0] in endpoints:
@@ -232,7 +243,7 @@ class Liveness:
         self._wake.set()
 
     async def _look(self, entry: _Entry) -> None:
-        error = "no answer"
+        error, endpoint = "no answer", entry.endpoints[0]
         for endpoint in entry.endpoints:
             error = await _connect(endpoint, self._pace.timeout)
             if not error:
@@ -240,12 +251,14 @@ class Liveness:
         if self._entries.get(entry.sighting.key) is not entry:
             return  # It said goodbye meanwhile, or is elsewhere.
         if error:
-            self._failed(entry, error)
+            self._failed(entry, f"{endpoint[0]} port {endpoint[1]}: {error}")
         else:
-            self._answered(entry)
+            self._answered(entry, endpoint)
 
-    def _answered(self, entry: _Entry) -> None:
+    def _answered(self, entry: _Entry, endpoint: Endpoint) -> None:
         entry.failures, entry.lost, entry.state = 0, False, "reachable"
+        if mac := self._mac(endpoint[0]):  # Now that we have talked, the kernel knows it.
+            entry.place = f"mac {mac}"
         self._show(entry)
         period = max(self._pace.period, len(self._entries) / self._pace.rate)
         self._schedule(entry, period * random.uniform(0.9, 1.0))  # noqa: S311 - spreads load
@@ -260,14 +273,26 @@ class Liveness:
             return
         if entry.failures >= pace.silent_after:
             entry.state = "silent"
-            self._show(entry, f"{entry.endpoints[0][0]} port {entry.endpoints[0][1]}: {error}")
-        self._schedule(entry, pace.retry * 2 ** (entry.failures - 1))
+            self._show(entry, error)
+        self._schedule(entry, min(pace.retry * 2 ** min(entry.failures - 1, 16), pace.dormant))
 
     def _show(self, entry: _Entry, detail: str = "") -> bool:
+        if not entry.state:
+            return True
         record = entry.sighting.record
         seen = time.time() if entry.state == "reachable" else record.last_seen
         record = replace(record, state=entry.state, detail=detail or record.detail, last_seen=seen)
-        return self._roster.see(replace(entry.sighting, record=record))
+        places = entry.sighting.places | ({entry.place} if entry.place else set())
+        return self._roster.see(replace(entry.sighting, record=record, places=places))
+
+    def _mac(self, host: str) -> str:
+        """The MAC address of a neighbour, "" where there is none."""
+        at, macs = self._macs
+        if self._clock() - at >= NEIGHBOURS_AGE:
+            with suppress(OSError):
+                macs = neighbours()
+            self._macs = self._clock(), macs
+        return macs.get(host.partition("%")[0], "")
 
     def _count_hosts(self, entry: _Entry, by: int) -> None:
         if entry.endpoints:
@@ -294,7 +319,7 @@ async def _connect(endpoint: Endpoint, timeout: float) -> str:
     except asyncio.TimeoutError:
         return "no answer"
     except OSError as error:
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno else str(error)
     return ""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from . import foreign, txt
 from .foreign import bracketed
+from .merge import is_link_local
 from .record import Record
 from .sighting import Sighting
 from .sysfs import printable
@@ -19,6 +20,10 @@ TYPES = (txt.SERVICE, *foreign.KINDS)
 
 ADDRESSES_MAX = 16
 """Addresses kept of one service; the best ones."""
+
+
+ENDPOINTS_MAX = 4
+"""Addresses of a device that are tried in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,8 @@ class Service:
 def ranked(addresses: Iterable[str], *, loopback: bool = False) -> tuple[str, ...]:
     """The addresses a device can be at, the likeliest to work first: IPv4, IPv6, link-local.
 
-    Groups, "any" and broadcast are none. Nor is the loopback: whoever announces that on a network
-    would have us talk to ourselves.
+    Groups, "any", broadcast, and link-local ones without their link are none. Nor is the loopback:
+    whoever announces that on a network would have us talk to ourselves.
 
     Args:
         addresses: As text, with scope.
@@ -64,19 +69,19 @@ def ranked(addresses: Iterable[str], *, loopback: bool = False) -> tuple[str, ..
             continue
         if plain.is_reserved and plain.version == 4:
             continue
-        scoped = ip.version == 6 and ip.is_link_local
-        found[str(plain)] = (2 if scoped else 1 if plain.version == 6 else 0, str(plain))
+        on_link = isinstance(plain, ipaddress.IPv6Address) and plain.is_link_local
+        if on_link and "%" not in str(plain):
+            continue  # Nobody knows on which link.
+        found[str(plain)] = (2 if on_link else 1 if plain.version == 6 else 0, str(plain))
     return tuple(sorted(found, key=lambda address: found[address])[:ADDRESSES_MAX])
 
 
-def sighting(
-    service: Service,
-    source: str,
-    key: str,
-    *,
-    origin: str = "",
-    macs: Mapping[str, str] | None = None,
-) -> Sighting:
+def scoped(address: str, link: str) -> str:
+    """An address with the link it is on, where it means nothing without (IPv6 link-local)."""
+    return f"{address}%{link}" if is_link_local(address) and "%" not in address else address
+
+
+def sighting(service: Service, source: str, key: str, *, origin: str = "") -> Sighting:
     """The sighting that a service makes. It is not trusted: nothing proves what it says.
 
     Args:
@@ -84,7 +89,6 @@ def sighting(
         source: Who heard of it.
         key: Which of the source's sightings it is.
         origin: Address it was heard from.
-        macs: MAC addresses of neighbours by their IP addresses.
 
     Raises:
         ValueError: It says nothing that makes a device; the text says what is wrong.
@@ -94,15 +98,24 @@ def sighting(
     if not 0 < service.port < 65536:
         raise ValueError(f"its port is {service.port}")
     record, boot = _ours(service) if service.type == txt.SERVICE else (_foreign(service), "")
-    hardware = [f"mac {macs[ip]}" for ip in service.addresses if macs and ip in macs]
-    places = [f"ip {address}" for address in service.addresses] + hardware
+    places = [f"ip {address}" for address in service.addresses]
     if boot:
         places.append(f"boot {boot}")
     elif service.type != txt.SERVICE and service.host:
         places.append(f"host {printable(service.host).lower()}")
-    addresses = tuple(f"{bracketed(ip)}:{service.port}" for ip in service.addresses)
+    addresses = tuple(
+        f"[{ip}]:{service.port}" if ":" in ip else f"{ip}:{service.port}"
+        for ip in service.addresses
+    )
     record = replace(record, sources=(source,), addresses=addresses, last_seen=time.time())
     return Sighting(source, key, record, frozenset(places), origin)
+
+
+def endpoints(service: Service) -> tuple[tuple[str, int], ...]:
+    """Where it may be connected to, to see whether it lives; empty where that might disturb it."""
+    if service.type != txt.SERVICE and not foreign.KINDS[service.type].connect:
+        return ()
+    return tuple((address, service.port) for address in service.addresses[:ENDPOINTS_MAX])
 
 
 def _ours(service: Service) -> tuple[Record, str]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from zeroconf import DNSText, NonUniqueNameException, RecordUpdateListener, ServiceInfo
+from zeroconf import NonUniqueNameException, RecordUpdateListener, ServiceInfo
+from zeroconf.const import _TYPE_TXT
 
 from .. import txt
 from ..announcement import Announcement
@@ -46,8 +47,8 @@ class MdnsAnnouncer:
     """Announces a device on every link, as the links come and go.
 
     The name is the device's UUID. Who has it already is either this very process, heard on another
-    link to the same network (the same `boot`), or a clone: then that is told, and the device goes by
-    "<uuid>-2", so that whoever looks sees both and knows of the clone too.
+    link to the same network (the same `boot`), or a clone: then that is told, and the device goes
+    by "<uuid>-2", so that whoever looks sees both and knows of the clone too.
 
     Args:
         announcement: The device.
@@ -106,7 +107,8 @@ class MdnsAnnouncer:
             voice = _Voice(mdns, link, self._announcement, self._trouble)
             self._voices[link.name] = voice
             try:
-                await voice.announce()
+                if voice.addresses:
+                    await voice.announce()
                 self._done(link.name)
                 await voice.defend()
             finally:
@@ -136,6 +138,7 @@ class _Voice:
         self._announcement = announcement
         self._trouble = trouble
         self._conflict = asyncio.Event()
+        self._other = ""
 
     async def announce(self) -> None:
         """Probe for the name and announce it, or another one where a clone has it."""
@@ -171,14 +174,14 @@ class _Voice:
 
         That happens when both began at once (RFC 6762, section 9).
         """
-        listener = _Conflicts(self)
-        self._mdns.zeroconf.async_add_listener(listener, None)
+        self._mdns.zeroconf.async_add_listener(_Conflicts(self), None)
         while True:
             await self._conflict.wait()
             self._conflict.clear()
-            assert self.info is not None
-            self._trouble(self._alarm("the same time"), self._link.name)
-            if listener.other < self._announcement.boot:
+            if self.info is None:
+                continue
+            self._trouble(self._alarm("an address not told yet"), self._link.name)
+            if self._other < self._announcement.boot:
                 await (await self._mdns.async_unregister_service(self.info))
                 await asyncio.sleep(REPEAT)
                 await self.announce()
@@ -186,9 +189,13 @@ class _Voice:
                 await asyncio.sleep(REPEAT)
                 await (await self._mdns.async_update_service(self.info))
 
-    def heard(self, boot: str) -> None:
-        """Another process speaks under our name."""
-        if boot != self._announcement.boot:
+    def heard(self, name: str, text: bytes) -> None:
+        """Somebody, perhaps ourselves, says a TXT record."""
+        if self.info is None or name.lower() != self.info.name.lower():
+            return
+        boot = _boot(text)
+        if boot and boot != self._announcement.boot:
+            self._other = boot
             self._conflict.set()
 
     def _ourselves(self, text: bytes | None) -> bool:
@@ -200,47 +207,36 @@ class _Voice:
             'perhaps of the disk image; on one of them, remove "device.json" of the state folder'
         )
 
+    @property
+    def addresses(self) -> list[str]:
+        """Those of the link's addresses that the device listens on."""
+        bound = {
+            ipaddress.ip_address(name.partition("%")[0]) for name in self._announcement.addresses
+        }
+        own = [address.ip for address in self._link.addresses]
+        return [str(address) for address in own if not bound or address in bound]
+
     def _service(self, name: str) -> ServiceInfo:
-        announcement = self._announcement
-        bound = set(announcement.addresses)
-        own = [str(address.ip) for address in self._link.addresses]
         return ServiceInfo(
             TYPE,
             f"{name}.{TYPE}",
-            port=announcement.port,
-            properties=announcement.text(),
+            port=self._announcement.port,
+            properties=self._announcement.text(),
             server=f"{name}.local.",
-            parsed_addresses=[
-                address for address in own if not bound or _plain(address) in map(_plain, bound)
-            ],
+            parsed_addresses=self.addresses,
         )
 
 
 class _Conflicts(RecordUpdateListener):
-    """Hears TXT records under our name that are not ours.
-
-    Attributes:
-        other: The boot of the one heard last.
-    """
+    """Hears TXT records."""
 
     def __init__(self, voice: _Voice) -> None:
-        self.other = ""
         self._voice = voice
 
     def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
-        info = self._voice.info
         for update in records:
-            record = update.new
-            if (
-                isinstance(record, DNSText)
-                and info is not None
-                and record.name.lower() == info.name.lower()
-                and not record.is_expired(now)
-                and (boot := _boot(record.text))
-                and boot != self._voice._announcement.boot
-            ):
-                self.other = boot
-                self._voice.heard(boot)
+            if update.new.type == _TYPE_TXT and not update.new.is_expired(now):
+                self._voice.heard(update.new.name, getattr(update.new, "text", b""))
 
 
 def _boot(text: bytes) -> str:
@@ -248,7 +244,3 @@ def _boot(text: bytes) -> str:
         return txt.decode(txt.parse(text)).boot
     except ValueError:
         return ""
-
-
-def _plain(address: str) -> str:
-    return str(ipaddress.ip_address(address.partition("%")[0]))

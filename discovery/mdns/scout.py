@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from zeroconf import (
@@ -18,12 +18,11 @@ from zeroconf import (
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 from zeroconf.const import _TYPE_PTR
 
-from .. import foreign, txt
-from ..multicast import each_link
 from ..liveness import Endpoint, Liveness, Pace
+from ..multicast import each_link
 from ..netlink import Interface
 from ..roster import Roster
-from ..service import TYPES, Service, ranked, sighting
+from ..service import TYPES, Service, endpoints, ranked, scoped, sighting
 from ..sysfs import printable
 from .gate import Gate
 from .segment import segment
@@ -35,9 +34,6 @@ DOMAIN = ".local."
 
 GRACE = 5.0
 """Seconds that a link's devices have to be heard again when its addresses have changed."""
-
-ENDPOINTS_MAX = 4
-"""Addresses of a device that are tried in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +249,8 @@ class _Browser:
             host=(info.server or "").rstrip("."),
             port=info.port or 0,
             addresses=ranked(
-                map(self._scoped, info.parsed_addresses()), loopback=self.link.loopback
+                [scoped(address, self.link.name) for address in info.parsed_addresses()],
+                loopback=self.link.loopback,
             ),
             text=info.text or b"",
         )
@@ -266,24 +263,17 @@ class _Browser:
         self._trouble("", info.name)
         self.liveness.see(seen, self._endpoints(service))
 
-    def _scoped(self, address: str) -> str:
-        return (
-            f"{address}%{self.link.name}"
-            if address.startswith(("fe8", "fe9", "fea", "feb"))
-            else address
-        )
-
     def _endpoints(self, service: Service) -> tuple[Endpoint, ...]:
         """Where it may be connected to: on this link or a private network, for it may be a lie."""
-        if service.type != txt.SERVICE and not foreign.KINDS[service.type].connect:
-            return ()
-        near = [address for address in service.addresses if self._near(address)]
-        return tuple((address, service.port) for address in near[:ENDPOINTS_MAX])
+        near = filter(self._near, service.addresses)
+        return endpoints(replace(service, addresses=tuple(near)))
 
     def _near(self, address: str) -> bool:
         ip = ipaddress.ip_address(address.partition("%")[0])
         return (
-            ip.is_private or ip.is_link_local or any(ip in of.network for of in self.link.addresses)
+            ip.is_private
+            or ip.is_link_local
+            or any(ip in interface.network for interface in self.link.addresses)
         )
 
     def _key(self, name: str) -> str:
