@@ -53,7 +53,7 @@ class BootCounter:
     def _kept(self) -> int:
         if self._path is None:
             return 0
-        with suppress(FileNotFoundError, ValueError):  # First start; or a file that was damaged.
+        with suppress(OSError, ValueError):  # First start; or damaged.
             number = int(self._path.read_bytes()[:32])
             return number if 0 <= number <= NUMBER_MAX else 0
         return 0

@@ -66,7 +66,9 @@ class Device:
 
     Attributes:
         sender: Where its messages come from.
+        where: The same as text.
         location: As it says.
+        parts: Of the location: scheme, host and port (`_parts`).
         uuid: Of its root device; until that is known, the first one heard.
         root: Is `uuid` that of the root device?
         uuids: All of them.
@@ -80,7 +82,9 @@ class Device:
     """
 
     sender: Sender
+    where: str
     location: str
+    parts: tuple[str, str, int]
     uuid: str
     root: bool = False
     uuids: set[str] = field(default_factory=set)
@@ -95,7 +99,7 @@ class Device:
     @property
     def key(self) -> str:
         """Its sightings' key."""
-        return f"{self.sender} {self.location}"
+        return f"{self.where} {self.location}"
 
 
 class Sink(Protocol):
@@ -128,7 +132,7 @@ class Heard:
         self._clock = clock
         self._senders: dict[str, dict[str, Device]] = {}
         self._count = 0
-        self._nobody_until = 0.0
+        self._most, self._most_until = 0, 0.0
         self.refused = 0
 
     def __len__(self) -> int:
@@ -210,34 +214,38 @@ class Heard:
         for moved in self._known(sender, uuid):  # To another port, or with another description.
             if moved.uuid == uuid:
                 self._drop(moved)
-        own = self._senders.get(str(sender), {})
+        where = str(sender)
+        own = self._senders.get(where, {})
         if len(own) >= SENDER_MAX or (self._count >= DEVICES_MAX and not self._make_room(len(own))):
             return None
-        device = Device(sender, location, uuid)
-        self._senders.setdefault(str(sender), {})[location] = device
+        device = Device(sender, where, location, _parts(location), uuid)
+        self._senders.setdefault(where, {})[location] = device
         self._count += 1
         return device
 
     def _make_room(self, has: int) -> bool:
-        """Take half of the devices of whoever has most, and at least two more than the new one."""
+        """Take half of the devices of whoever has most, if that is two more than the new one."""
         now = self._clock()
-        if now < self._nobody_until:
+        if now < self._most_until and self._most < has + 2:
             return False
         most = max(self._senders.values(), key=len)
-        if len(most) < has + 2:
-            self._nobody_until = now + 1  # Looking is slow, and a flood asks often.
+        self._most, self._most_until = (
+            len(most),
+            now + 1,
+        )  # Looking is slow, and a flood asks often.
+        if self._most < has + 2:
             return False
         for device in list(most.values())[: len(most) // 2]:
             self._drop(device)
         return True
 
     def _drop(self, device: Device) -> None:
-        own = self._senders[str(device.sender)]
+        own = self._senders[device.where]
         if own.pop(device.location, None) is None:
             return
         self._count -= 1
         if not own:
-            del self._senders[str(device.sender)]
+            del self._senders[device.where]
         self._sink.lose(device.key)
 
     def _tell(self, device: Device, macs: Mapping[str, str] | None = None) -> bool:
@@ -289,9 +297,9 @@ def sighting(device: Device, macs: Mapping[str, str]) -> Sighting:
     Raises:
         ValueError: It says that it is one of ours, or a service we know, and is not.
     """
-    address = str(device.sender)
+    address = device.where
     mac = macs.get(str(device.sender.address), "")
-    scheme, host, port = _parts(device.location)
+    scheme, host, port = device.parts
     kind = kind_of(device.types)
     if scheme == "hal":
         if host != str(device.sender.address):
@@ -312,17 +320,17 @@ def sighting(device: Device, macs: Mapping[str, str]) -> Sighting:
 
 def endpoints(device: Device) -> tuple[Endpoint, ...]:
     """Where it may be connected to, to see whether it lives: never elsewhere than where it is."""
-    scheme, _, port = _parts(device.location)
+    scheme, _, port = device.parts
     kind = kind_of(device.types)
     known = scheme == "hal" or (kind.service and foreign.KINDS[kind.service].connect)
-    return ((str(device.sender), port),) if known and 0 < port < 65536 else ()
+    return ((device.where, port),) if known and 0 < port < 65536 else ()
 
 
 def _as_service(device: Device, kind: str, port: int, text: bytes) -> Sighting:
     """One that mDNS would announce as well: the same rules make the same record of it."""
-    host = _parts(device.location)[1]
+    host = device.parts[1]
     instance = device.uuid if host == str(device.sender.address) else host or device.uuid
-    announced = service.Service(kind, instance, "", port, (str(device.sender),), text)
+    announced = service.Service(kind, instance, "", port, (device.where,), text)
     return service.sighting(announced, SOURCE, device.key)
 
 
@@ -344,7 +352,7 @@ def _record(device: Device, scheme: str, host: str) -> Record:
         name=product or kind.what,
         device_class=kind.device_class,
         model=product or kind.what,
-        addresses=(str(device.sender),),
+        addresses=(device.where,),
         properties={key: value for key, value in properties.items() if value},
         state="announced",
         detail="" if at_home else f"its location names another host, {host or 'none'}",

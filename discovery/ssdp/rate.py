@@ -26,7 +26,8 @@ class Bucket:
 
     def take(self, now: float) -> bool:
         """Take a token. False when there is none."""
-        self._tokens = min(self._burst, self._tokens + max(now - self._then, 0) * self._rate)
+        now = max(now, self._then)
+        self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate)
         self._then = now
         if self._tokens < 1:
             return False

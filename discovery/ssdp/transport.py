@@ -39,7 +39,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 PORT = 1900
 GROUP4, GROUP6_LINK, GROUP6_SITE = "239.255.255.250", "ff02::c", "ff05::c"
 
-READ_RATE = 3000
+READ_RATE, READ_BURST = 1000, 3000
 """Packets a second, and at once, that a socket is read for."""
 
 SENDER_RATE, SENDER_BURST = 100, 200
@@ -246,7 +246,7 @@ class Transport:
 
     def _listen(self, entry: socket.socket) -> socket.socket:
         now = self._loop.time
-        gates = Bucket(READ_RATE, READ_RATE, now()), Gate(SENDER_RATE, SENDER_BURST, now)
+        gates = Bucket(READ_RATE, READ_BURST, now()), Gate(SENDER_RATE, SENDER_BURST, now)
         self._loop.add_reader(entry, self._read, entry, gates)
         return entry
 
