@@ -264,6 +264,65 @@ def links(slower: bool, root: str, json: bool) -> int:
     return run(root, json=json, slower=slower)
 
 
+@cli.command(
+    epilog=_examples(
+        "hal-probe announce",
+        "hal-probe announce --model 'Board X' --capability i2c --capability gpio",
+        "hal-probe announce --interface eth0 --port 0 --timeout 60 --json",
+    ),
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=7362, help="TCP port; 0: any.")
+@click.option("--address", default="", metavar="IP", help="Listen on this address alone.")
+@click.option("--model", default="", help="What the device is.")
+@click.option("--version", default="", help="Of its software.")
+@click.option("--capability", "capabilities", multiple=True, metavar="NAME", help="Repeatable.")
+@click.option("--interface", "interfaces", multiple=True, metavar="NAME", help="On this link only.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    type=click.Choice(("mdns", "ssdp")),
+    default=("mdns", "ssdp"),
+    help="By this only.",
+)
+@click.option(
+    "--id", "identity", default="", metavar="UUID", help="Not this machine's own (device.json)."
+)
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds.")
+@_json
+def announce(
+    port: int,
+    address: str,
+    model: str,
+    version: str,
+    capabilities: tuple[str, ...],
+    interfaces: tuple[str, ...],
+    protocols: tuple[str, ...],
+    identity: str,
+    timeout: float | None,
+    json: bool,
+) -> int:
+    """Be a device on the network, for tests: announce one by mDNS and SSDP.
+
+    Its port is listened on, so that it is found alive; who connects is let go. Ends with a goodbye
+    after --timeout, or by SIGINT or SIGTERM.
+    """
+    from .announce import Wish, run
+
+    wish = Wish(
+        id=identity,
+        address=address,
+        port=port,
+        model=model,
+        version=version,
+        capabilities=capabilities,
+        interfaces=interfaces,
+        protocols=protocols,
+        seconds=timeout,
+    )
+    return run(wish, json=json)
+
+
 def _guarded(arguments: Sequence[str]) -> int:
     """Run a command; whatever a user can do wrong ends in a message and an exit code."""
     wants_json = "--json" in arguments
