@@ -19,6 +19,26 @@ def accel(node: Node, _: Context) -> Facts | None:
     return Facts(node=node.devnode, properties={"kind": "accel"})
 
 
+def module(node: Node, _: Context) -> Facts | None:
+    """An inference module whose driver has a class of its own: Hailo's, Google's Coral (apex)."""
+    return Facts(node=node.devnode, properties={"kind": "accel"})
+
+
+def waiting(node: Node, _: Context) -> Facts | None:
+    """A PCI function that says it is an accelerator, and that no kernel driver has taken.
+
+    Those that one has taken are listed by what it makes of them.
+    """
+    if (node.integer("class") or 0) >> 16 != _PROCESSING_ACCELERATOR or node.driver:
+        return None
+    hint = "no kernel driver has taken it: sudo modprobe, or install, that of its maker"
+    return Facts(addresses=[node.name], properties={"kind": "accel"}, hint=hint)
+
+
+_PROCESSING_ACCELERATOR = 0x12
+"""Base class: PCI Code and ID Assignment Specification 1.15, section 1.19."""
+
+
 def fpga(node: Node, _: Context) -> Facts | None:
     """An FPGA manager: what programs an FPGA."""
     return Facts(

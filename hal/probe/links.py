@@ -28,7 +28,7 @@ def run(root: str, *, json: bool, slower: bool = False) -> Exit:
 
 
 def _print(links: list[Link]) -> None:
-    output.table(("NAME", "LINK", "DEVICE CAN", "GB/S", "NODE", "SUITS"), _rows(links))
+    output.table(("NAME", "LINK", "DEVICE CAN", "BANDWIDTH", "NODE", "SUITS"), _rows(links))
     for heading, lines in (
         ("Slower than the device could be:", _slower(links)),
         ("Memory, as the firmware tells it to its nearest processors:", _memory(links)),
@@ -53,7 +53,7 @@ def _rows(links: Iterable[Link]) -> Iterable[tuple[str, ...]]:
             f"  {link.name}",
             _worded(link.now) or link.bus,
             "-" if link.device_max in (None, link.now) else link.device_max.text,
-            gigabytes(link.bandwidth),
+            worded_rate(link.bandwidth),
             "-" if link.numa_node is None else str(link.numa_node),
             ", ".join(link.suits) or "-",
         )
@@ -65,9 +65,14 @@ def _worded(rate: Rate | None) -> str:
     return f"{rate.standard}, {rate.text}" if "PCIe" in rate.standard else rate.standard
 
 
-def gigabytes(bandwidth: float | None) -> str:
-    """Bytes a second in GB/s, with three digits that count."""
-    return "-" if bandwidth is None else f"{bandwidth / 1e9:.3g}"
+def worded_rate(bandwidth: float | None) -> str:
+    """Bytes a second in the largest unit that leaves 1 or more, with three digits that count."""
+    if bandwidth is None:
+        return "-"
+    for unit, size in (("GB/s", 1e9), ("MB/s", 1e6), ("kB/s", 1e3)):
+        if bandwidth >= size:
+            return f"{bandwidth / size:.3g} {unit}"
+    return f"{bandwidth:.3g} B/s"
 
 
 def _slower(links: Iterable[Link]) -> Iterable[str]:
@@ -84,8 +89,8 @@ def _memory(links: Iterable[Link]) -> Iterable[str]:
         if told and told.read_latency:
             words.append(f"{told.read_latency} ns to read, {told.write_latency or '?'} to write")
         if told and told.read_bandwidth:
-            rates = gigabytes(told.read_bandwidth), gigabytes(told.write_bandwidth)
-            words.append(f"{rates[0]} GB/s to read, {rates[1]} to write")
+            rates = worded_rate(told.read_bandwidth), worded_rate(told.write_bandwidth)
+            words.append(f"{rates[0]} to read, {rates[1]} to write")
         if len(distances) > 1:
             words.append("distance " + ", ".join(f"{d} to node {n}" for n, d in distances.items()))
         yield f"{link.name}: {'; '.join(words)}"
@@ -94,7 +99,7 @@ def _memory(links: Iterable[Link]) -> Iterable[str]:
 def _fabrics(links: Iterable[Link]) -> Iterable[str]:
     for link in links:
         for one in link.fabrics:
-            speed = f", {gigabytes(one.bandwidth)} GB/s" if one.bandwidth else ""
+            speed = f", {worded_rate(one.bandwidth)}" if one.bandwidth else ""
             peers = f", with {', '.join(one.peers)}" if one.peers else ""
             yield f"{link.name}: {one.kind} {one.name}{speed}{peers}"
 
