@@ -375,7 +375,7 @@ def _walk(fdt: ModuleType, path: str, blob: bytearray) -> dict[str, TreeNode]:
     line: list[TreeNode] = []
     offset, depth = 0, 0
     while offset >= 0 and depth >= 0:
-        name = tree.get_name(offset) if depth else ""
+        name = printable(tree.get_name(offset)) if depth else ""
         if depth >= DEPTH_MAX or len(nodes) >= NODES_MAX:
             limits = f"nested deeper than {DEPTH_MAX}, or over {NODES_MAX} nodes"
             raise ValueError(f'read "{path}": {limits}')
@@ -393,7 +393,7 @@ def _properties(tree: Any, fdt: ModuleType, node: int) -> dict[str, bytes]:
     offset = tree.first_property_offset(node, [fdt.NOTFOUND])
     while offset >= 0:
         one = tree.get_property_by_offset(offset)
-        found[one.name] = bytes(one)
+        found[printable(one.name)] = bytes(one)
         offset = tree.next_property_offset(offset, [fdt.NOTFOUND])
     return found
 
