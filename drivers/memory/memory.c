@@ -28,6 +28,7 @@
 
 #include <hal/cache.h>
 
+#include "../mmio/access.h"
 #include "memory.h"
 
 #ifndef MAP_SYNC
@@ -65,52 +66,22 @@ static int check_writable(struct hal_device *dev, const char *operation)
 
 static int memory_load(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t *value)
 {
-    const uint8_t *at = memory_of(dev)->base + offset;
     int err = check_range(dev, "load", offset, width);
 
-    if (err)
-        return err;
-    switch (width) {
-    case 1:
-        *value = *(volatile const uint8_t *)at;
-        break;
-    case 2:
-        *value = *(volatile const uint16_t *)at;
-        break;
-    case 4:
-        *value = *(volatile const uint32_t *)at;
-        break;
-    default:
-        *value = *(volatile const uint64_t *)at;
-        break;
-    }
-    return 0;
+    if (!err)
+        *value = load_once(memory_of(dev)->base + offset, width, false);
+    return err;
 }
 
 static int memory_store(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t value)
 {
-    uint8_t *at = memory_of(dev)->base + offset;
     int err = check_range(dev, "store", offset, width);
 
     if (!err)
         err = check_writable(dev, "store");
-    if (err)
-        return err;
-    switch (width) {
-    case 1:
-        *(volatile uint8_t *)at = (uint8_t)value;
-        break;
-    case 2:
-        *(volatile uint16_t *)at = (uint16_t)value;
-        break;
-    case 4:
-        *(volatile uint32_t *)at = (uint32_t)value;
-        break;
-    default:
-        *(volatile uint64_t *)at = value;
-        break;
-    }
-    return 0;
+    if (!err)
+        store_once(memory_of(dev)->base + offset, width, value, false);
+    return err;
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------

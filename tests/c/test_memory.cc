@@ -3,9 +3,11 @@
  * drivers sim and mmio behind the same calls. */
 #include "helpers.h"
 
+#include <atomic>
 #include <cerrno>
 #include <fcntl.h>
 #include <fstream>
+#include <poll.h>
 #include <sys/mman.h>
 #include <vector>
 
@@ -237,4 +239,102 @@ TEST_CASE("mmio: bounds")
     CHECK(contains(message(), "is beyond the 0x64 bytes of " + path));
     CHECK(hal_map(dev, 0, 101, HAL_MAP_READ, &mapping) == -ERANGE);
     CHECK(hal_map(dev, 100, 0, HAL_MAP_READ, &mapping) == -ERANGE);
+}
+
+/* ---- the drivers of memory that the host has, too ----------------------------------------------
+ */
+
+TEST_CASE("memory: two handles of one object, from four threads, and a mapping that outlives both")
+{
+    Device made("memory:memfd:test?size=9000");
+    Device taken("memory:fd:" + std::to_string(hal_fd(made, POLLIN)));
+    struct hal_mapping mapping;
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+
+    REQUIRE(hal_map(taken, 4000, 5000, HAL_MAP_READ | HAL_MAP_WRITE, &mapping) == 0);
+    for (unsigned i = 0; i < 4; i++)
+        threads.emplace_back([&, i] {
+            hal_handle mine = i % 2 ? static_cast<hal_handle>(made) : taken;
+            char block[500], back[500];
+            uint64_t value;
+
+            memset(block, static_cast<int>(i + 1), sizeof(block));
+            for (int k = 0; k < 50; k++) {
+                wrong += hal_write_at(mine, block, sizeof(block), i * 1000 + 3, HAL_FOREVER) != 500;
+                wrong += hal_read_at(mine, back, sizeof(back), i * 1000 + 3, HAL_FOREVER) != 500;
+                wrong += memcmp(block, back, sizeof(block)) != 0;
+                wrong += hal_store(mine, 8000 + 8 * i, 8, static_cast<uint64_t>(k)) != 0;
+                wrong += hal_load(mine, 8000 + 8 * i, 8, &value) != 0 || value != uint64_t(k);
+            }
+        });
+    for (auto &thread : threads)
+        thread.join();
+    CHECK(wrong == 0);
+    CHECK(made.close() == 0);
+    CHECK(taken.close() == 0);
+    CHECK(static_cast<uint8_t *>(mapping.address)[4000] == 49);
+    CHECK(hal_unmap(&mapping) == 0);
+}
+
+TEST_CASE("memory: bounds")
+{
+    Device dev("memory:memfd:test?size=9000");
+    struct hal_mapping mapping;
+    uint64_t value;
+    char bytes[16];
+
+    CHECK(hal_load(dev, 8992, 8, &value) == 0);
+    CHECK(hal_load(dev, 9000, 8, &value) == -ERANGE);
+    CHECK(hal_store(dev, ~7ull, 8, 1) == -ERANGE);
+    CHECK(contains(message(), "is beyond its 9000 bytes"));
+    CHECK(hal_read_at(dev, bytes, 16, 8990, HAL_FOREVER) == 10);
+    CHECK(hal_write_at(dev, bytes, 16, 9000, HAL_FOREVER) == -ERANGE);
+    CHECK(hal_map(dev, 8999, 2, HAL_MAP_READ, &mapping) == -ERANGE);
+    CHECK(hal_map(dev, 0, 1, HAL_MAP_READ | HAL_MAP_SYNC, &mapping) == -EOPNOTSUPP);
+    CHECK(hal_map(dev, 0, 1, HAL_MAP_READ | HAL_MAP_WRITE_COMBINE, &mapping) == -EOPNOTSUPP);
+}
+
+TEST_CASE("memory: a file that is cut short is an error for blocks, not a signal")
+{
+    test::Folder folder;
+    std::string path = folder / "memory";
+    char bytes[16];
+
+    Device dev("memory:" + path + "?size=8192&create=true");
+    REQUIRE(truncate(path.c_str(), 4096) == 0);
+    CHECK(hal_read_at(dev, bytes, 16, 4090, HAL_FOREVER) == 6);
+    CHECK(hal_read_at(dev, bytes, 16, 8000, HAL_FOREVER) == -EIO);
+    CHECK(contains(message(), "the file has shrunk"));
+}
+
+TEST_CASE("what is no memory is refused, and nothing is left open")
+{
+    const struct {
+        const char *uri;
+        int err;
+    } rows[] = {{"memory:", -EINVAL},
+                {"memory:x", -EINVAL},
+                {"memory:/dev/null", -EOPNOTSUPP},
+                {"memory:shm:x", -EINVAL},
+                {"memory:memfd:x", -EINVAL},
+                {"memory:memfd:x?size=1&read_only=true", -EINVAL},
+                {"memory:fd:999999", -EINVAL},
+                {"memory:0000:7f:00.0/2", -ENOENT},
+                {"mmio:0000:7f:00.0/2", -ENOENT},
+                {"mmio:uio999/0", -ENOENT},
+                {"mmio:0x1004+0x10", -EINVAL},
+                {"mmio:0x1000+0x0", -EINVAL},
+                {"mmio:/dev/null", -EINVAL},
+                {"uio:uio999", -ENOENT},
+                {"uio:x", -EINVAL},
+                {"dmabuf:system", -EINVAL},
+                {"dmabuf:fd:0", -EINVAL},
+                {"dmabuf:nothing?size=4096", -ENOENT}};
+
+    for (const auto &row : rows) {
+        CAPTURE(row.uri);
+        CHECK(hal_open(row.uri, HAL_NOWAIT) == row.err);
+        CHECK(!message().empty());
+    }
 }
