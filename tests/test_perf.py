@@ -22,7 +22,7 @@ import pytest
 
 import hal
 from hal import perf
-from hal.perf import bound, compare, counters, kernels, pages, plan, session, size, subject
+from hal.perf import bound, compare, counters, kernels, pages, plan, samples, session, size, subject
 from hal.perf.counters import Count, Counters, Wanted
 from hal.perf.report import Comparison, Figure, Point, Target
 
@@ -459,6 +459,41 @@ def test_counts_are_scaled_when_counters_take_turns() -> None:
     values, _ = counters.per_line({c: Count(5, 1, 1) for c in controllers}, 10)
     assert values == {"dram-read-bytes": 64.0}
     assert Count(9, 9, 9) - Count(4, 3, 2) + Count(1, 1, 1) == Count(6, 7, 8)
+
+
+def test_samples_come_through_the_kernels_buffer() -> None:
+    """The kernel's clock stands in for loads: its samples have the same form."""
+
+    def work() -> None:
+        kernels.Loop(memory, kernels.READ, memory.size).run(0.05)
+
+    memory = kernels.Memory(np.ones(1 << 16, "u1"))
+    clock = samples.sample(1, (0, 0, 0), 1_000_000, work)  # PERF_COUNT_SW_CPU_CLOCK, each ms
+    if isinstance(clock, int):
+        pytest.skip(counters.refusal(CYCLES, clock).reason)
+    assert 1 <= len(clock) <= 100
+    assert {weight for weight, _ in clock} == {0}
+    assert samples.summary(clock).from_dram == 0
+    many = samples.sample(1, (0, 0, 0), 1_000, work)  # more than the buffer takes, where it can
+    assert isinstance(many, list)
+    assert len(many) >= len(clock) // 2
+
+
+def test_what_samples_tell() -> None:
+    cache, dram = 0x08 << 5 | 0x02 << 5, 0x80 << 5 | 0x02 << 5  # PERF_MEM_LVL_L1, _LOC_RAM; _HIT
+    seen = samples.summary([(5, cache)] * 7 + [(300, dram)] * 2 + [(900, dram)])
+    assert (seen.count, seen.cycles, seen.slow) == (10, 5, 900)
+    assert seen.from_dram == pytest.approx(0.3)
+
+
+def test_why_loads_are_not_sampled(tmp_path: Path) -> None:
+    none = samples.loads(lambda: None, tmp_path)
+    assert isinstance(none, perf.Event)
+    assert "no PMU" in none.reason
+    (tmp_path / "cpu").mkdir()
+    other = samples.loads(lambda: None, tmp_path)
+    assert isinstance(other, perf.Event)
+    assert "no such event" in other.reason
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .bound import Evidence, judge
-from .report import Bound, Comparison, Event, Figure, Missing, Point, Report, Target
+from .report import Bound, Comparison, Event, Figure, Loads, Missing, Point, Report, Target
 from .session import measure
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "Event",
     "Evidence",
     "Figure",
+    "Loads",
     "Missing",
     "Point",
     "Report",

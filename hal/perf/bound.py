@@ -80,7 +80,7 @@ def _ns(seconds: float) -> str:
 
 
 def _rate(rate: float) -> str:
-    return f"{rate / 1e9:.3g} GB/s" if rate >= 1e8 else f"{rate / 1e6:.3g} MB/s"
+    return f"{rate / 1e9:.3g} GB/s" if rate >= 1e9 else f"{rate / 1e6:.3g} MB/s"
 
 
 def _device(e: Evidence) -> tuple[str, str]:

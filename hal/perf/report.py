@@ -118,6 +118,23 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Loads:
+    """What samples of single loads showed: of those that wait for one another, largest block.
+
+    Attributes:
+        count: How many.
+        cycles: Median of what they took, cycles of the processor.
+        slow: What one in ten took, or more.
+        from_dram: Part of them that DRAM answered.
+    """
+
+    count: int
+    cycles: float
+    slow: float
+    from_dram: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A naive and an improved access, both measured here.
 
@@ -206,6 +223,8 @@ class Report:
         comparisons: Naive and improved.
         bounds: What holds it back.
         events: The processor's counters, and why not.
+        loads: What single loads took, where the processor can tell; None: "mem-loads" in `events`
+            says why not.
         missing: What was not measured, and why.
         notes: What to know when reading the figures.
     """
@@ -220,6 +239,7 @@ class Report:
     comparisons: tuple[Comparison, ...]
     bounds: tuple[Bound, ...]
     events: tuple[Event, ...]
+    loads: Loads | None
     missing: tuple[Missing, ...]
     notes: tuple[str, ...]
 

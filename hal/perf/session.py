@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from hal.device import Device
 from hal.errors import InvalidArgument, Unsupported
 
-from . import counters, kernels, pages
+from . import counters, kernels, pages, samples
 from .bound import Evidence, judge
 from .compare import compare, helps
 from .counters import NOTHING, Count, Counters, Wanted
-from .kernels import Loop, Run
+from .kernels import Loop, Memory, Run
 from .plan import DRAM, HUGE, TARGET, Plan, Probe, plan
-from .report import LINE, Bound, Comparison, Event, Figure, Missing, Point, Report, find
+from .report import LINE, Bound, Comparison, Event, Figure, Loads, Missing, Point, Report, find
 from .size import text
 from .subject import Subject, subject
 
@@ -98,6 +98,7 @@ def measure(
         with Counters((*counters.GENERIC, *uncore)) as counting:
             session = _Session(planned, counting)
             stopped = session.run(begun + seconds, rounds)
+        sampled = _sample(planned.probes[0].block, what.memory)
     points = session.points()
     comparisons = compare(points, what.target, threads, processors)
     return Report(
@@ -110,10 +111,17 @@ def measure(
         points=points,
         comparisons=comparisons,
         bounds=bounds(points, comparisons, what.target.page, threads),
-        events=session.events(why_not),
+        events=(*session.events(why_not), *([sampled] if isinstance(sampled, Event) else [])),
+        loads=None if isinstance(sampled, Event) else sampled,
         missing=(*planned.missing, *session.missing()),
         notes=(*notes, *_notes(points, what, threads), *_quiet(points, _switches() - switched)),
     )
+
+
+def _sample(block: int, memory: Memory) -> Loads | Event:
+    """What loads that wait for one another take, each by itself."""
+    loop = Loop(memory, kernels.LATENCY, block)
+    return samples.loads(lambda: loop.run(LONGEST))
 
 
 def _check(name: str, value: float, least: float, greatest: float) -> None:

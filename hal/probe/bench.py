@@ -177,7 +177,7 @@ def _figure(point: perf.Point | None) -> str:
 def _value(value: float, unit: str) -> str:
     if unit == "s":
         return f"{value * 1e9:.3g} ns"
-    return f"{value / 1e9:.3g} GB/s" if value >= 1e8 else f"{value / 1e6:.3g} MB/s"
+    return f"{value / 1e9:.3g} GB/s" if value >= 1e9 else f"{value / 1e6:.3g} MB/s"
 
 
 def _comparisons(report: perf.Report) -> None:
@@ -228,6 +228,12 @@ def _counters(report: perf.Report) -> None:
             output.say(
                 f"{event.name}: scaled, it had a hardware counter {event.share:.0%} of the time"
             )
+    if report.loads:
+        loads = report.loads
+        output.say(
+            f"mem-loads: {loads.count} sampled, median {loads.cycles:g} cycles, one in ten "
+            f"{loads.slow:g} or more, {loads.from_dram:.0%} from DRAM"
+        )
     for (reason, advice), missing in _reasons(report.events).items():
         _reason(", ".join(missing), f"not available: {reason}", advice)
 
