@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scouts and announcers that run on a host, in a thread of the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from hal.discovery.announcement import Announcement
+from hal.discovery.record import Record
+from hal.discovery.roster import Roster
+from hal.discovery.scout import Scout
+
+from .namespaces import Host
+
+T = TypeVar("T")
+
+
+class Announcer(Protocol):
+    """What announces a device: `MdnsAnnouncer`, `SsdpAnnouncer`."""
+
+    async def start(self) -> None: ...
+    async def update(self, announcement: Announcement) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class Loop:
+    """An event loop on a host's network."""
+
+    def __init__(self, host: Host) -> None:
+        self._ready: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=host.call, args=(self._run,), daemon=True)
+        self._thread.start()
+        self.loop = self._ready.result(10)
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._end = asyncio.Event()
+        self._ready.set_result(asyncio.get_running_loop())
+        await self._end.wait()
+
+    def do(self, work: Awaitable[T], timeout: float = 15) -> T:
+        """Await something there."""
+
+        async def awaited() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result(timeout)
+
+    def close(self) -> None:
+        """End it; nothing may be left that runs in it."""
+
+        async def others() -> int:
+            return len(asyncio.all_tasks()) - 2  # besides the main task, and this one
+
+        deadline = time.monotonic() + 2
+        while (left := self.do(others())) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(10)
+        assert not left, f"{left} tasks were left"
+
+
+@contextmanager
+def scouting(host: Host, *scouts: Scout) -> Iterator[Roster]:
+    """Scouts at work; what they see."""
+    roster = Roster()
+
+    async def expire() -> None:
+        while True:
+            roster.expire()
+            await asyncio.sleep(0.1)
+
+    loop = Loop(host)
+    works = [expire(), *(scout.run(roster) for scout in scouts)]
+    futures = [asyncio.run_coroutine_threadsafe(work, loop.loop) for work in works]
+    try:
+        yield roster
+        assert not [future.result() for future in futures if future.done()]
+    finally:
+        for future in futures:
+            future.cancel()
+        loop.close()
+
+
+class Device:
+    """A device that is announced on a host, and takes connections there."""
+
+    def __init__(self, loop: Loop, announcer: Announcer) -> None:
+        self._loop = loop
+        self.announcer = announcer
+
+    def update(self, announcement: Announcement) -> None:
+        self._loop.do(self.announcer.update(announcement))
+
+
+@contextmanager
+def announcing(
+    host: Host, device: Announcement, announcer: Callable[[Announcement], Announcer]
+) -> Iterator[Device]:
+    """Be a device."""
+    loop = Loop(host)
+    try:
+        listener = loop.do(asyncio.start_server(_hang_up, None, device.port))
+        said = announcer(device)
+        loop.do(said.start())
+        try:
+            yield Device(loop, said)
+        finally:
+            loop.do(said.stop())
+            listener.close()
+            loop.do(listener.wait_closed())
+    finally:
+        loop.close()
+
+
+async def _hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+def until(
+    condition: Callable[[], T | bool | None], timeout: float = 10, what: Callable[[], object] = str
+) -> T:
+    """Wait until a condition holds, and give its value."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if value := condition():
+            return value  # type: ignore[return-value]
+        assert time.monotonic() < deadline, f"not within {timeout} s; {what()}"
+        time.sleep(0.01)
+
+
+def seen(roster: Roster, id_: str = "", timeout: float = 10, **members: object) -> Record:
+    """Wait for a record (of one id) with these members."""
+
+    def find() -> Record | None:
+        for record in roster.snapshot().records:
+            if id_ in ("", record.id) and all(getattr(record, n) == v for n, v in members.items()):
+                return record
+        return None
+
+    return until(find, timeout, roster.snapshot)
+
+
+def gone(roster: Roster, id_: str = "", timeout: float = 10) -> None:
+    """Wait until there is no record (of one id) any more."""
+
+    def none() -> bool:
+        return all(id_ not in ("", record.id) for record in roster.snapshot().records)
+
+    until(none, timeout, roster.snapshot)

@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSDP between hosts: with peers that others wrote, and with those who mean ill."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hal.discovery.announcement import Announcement
+from hal.discovery.ssdp import SsdpAnnouncer, SsdpScout, heard, responder
+from hal.discovery.ssdp.kinds import HAL_TYPE
+from hal.discovery.ssdp.message import Message, parse
+from tests.needs import needs
+
+from .namespaces import Host, Net
+from .running import announcing, gone, scouting, seen, until
+
+UUID = "0d4b7c1e-5f0a-4b59-9d35-8d5f0f0f9a11"
+BOARD = Announcement(UUID, 7000, "Bench board", "1.2", ("i2c", "gpio"))
+GROUP = ("239.255.255.250", 1900)
+
+Hosts = tuple[Host, Host]
+
+
+@pytest.fixture(scope="module")
+def hosts(_rights: None) -> Iterator[Hosts]:
+    """Two hosts on one network; each test leaves them as they were."""
+    with Net() as net:
+        yield net.host("a"), net.host("b")
+
+
+@pytest.fixture
+def announcer(tmp_path: Path) -> Callable[[Announcement], SsdpAnnouncer]:
+    return lambda device: SsdpAnnouncer(device, state=tmp_path / "bootid")
+
+
+# ---- peers --------------------------------------------------------------------------------------
+
+
+def test_gssdp_discover_finds_us(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    needs("gssdp-discover")
+    a, b = hosts
+    discover = ("gssdp-discover", "-i", "eth0", "-m", "all", "-t")
+    targets = (HAL_TYPE, f"uuid:{UUID}", "upnp:rootdevice", "ssdp:all")
+    with announcing(a, BOARD, announcer):
+        peers = [b.popen(*discover, target) for target in targets]
+        for peer, target in zip(peers, targets, strict=True):
+            peer.expect("resource available")
+            assert f"uuid:{UUID}" in peer.expect("USN")
+            assert peer.expect("Location").endswith("hal://10.77.0.1:7000/")
+            if target != "ssdp:all":
+                assert target in peer.output
+    for peer in peers:  # It is told when we say goodbye.
+        peer.expect("resource unavailable")
+        peer.kill()
+
+
+def test_media_server(hosts: Hosts, tmp_path: Path) -> None:
+    needs("minidlnad")
+    a, b = hosts
+    settings = tmp_path / "minidlna.conf"
+    settings.write_text(
+        f"port=8200\nmedia_dir={tmp_path}\ndb_dir={tmp_path}\nlog_dir={tmp_path}\n"
+        "friendly_name=shelf\nnetwork_interface=eth0\n"
+    )
+    server = a.popen("minidlnad", "-S", "-f", settings, "-P", tmp_path / "pid")
+    with scouting(b, SsdpScout()) as roster:
+        record = seen(roster, device_class="automation")
+        until(lambda: "MediaServer" in str(roster.snapshot().records[0].properties))
+        record = seen(roster, record.id)
+        assert record.properties["uri.upnp"] == f"http://{a.address}:8200/rootDesc.xml"
+        assert record.name.startswith("MiniDLNA")
+        assert (record.trust, record.state, record.uri) == ("unverified", "announced", "")
+        assert len(roster.snapshot().records) == 1
+        server.stop()
+        gone(roster)
+
+
+# ---- ourselves ----------------------------------------------------------------------------------
+
+
+def test_device_comes_changes_and_goes(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    a, b = hosts
+    with scouting(b, SsdpScout()) as roster:
+        with announcing(a, BOARD, announcer) as device:
+            record = seen(roster, UUID, state="reachable")
+            assert (record.device_class, record.model) == ("remote", "Bench board")
+            assert record.properties["capabilities"] == "i2c,gpio"
+            until(lambda: len(seen(roster, UUID).addresses) == 3, what=lambda: seen(roster, UUID))
+            assert seen(roster, UUID).addresses[-1].startswith("[fe80::")  # in need of a scope
+            device.update(replace(BOARD, model="Another board"))
+            seen(roster, UUID, model="Another board")
+            device.update(replace(BOARD, port=7001))
+            until(lambda: all(":7001" in at for at in seen(roster, UUID).addresses))
+        gone(roster)
+
+
+def test_ipv6_alone(hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]) -> None:
+    a, b = hosts
+    for host in hosts:
+        host.run("ip", "addr", "del", f"{host.address}/24", "dev", "eth0")
+    try:
+        with announcing(a, BOARD, announcer), scouting(b, SsdpScout()) as roster:
+            until(lambda: len(seen(roster, UUID).addresses) == 2, what=lambda: seen(roster, UUID))
+            record = seen(roster, UUID, state="reachable")
+            assert record.addresses[0] == f"[{a.address6}]:7000"
+            assert record.addresses[1].startswith("[fe80::") and "eth0]:" in record.addresses[1]
+    finally:
+        for host in hosts:
+            host.run("ip", "addr", "add", f"{host.address}/24", "brd", "+", "dev", "eth0")
+
+
+def test_death_without_goodbye(
+    hosts: Hosts,
+    announcer: Callable[[Announcement], SsdpAnnouncer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = hosts
+    monkeypatch.setattr(heard, "AGE_MAX", 2)
+    with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer):
+        seen(roster, UUID)
+        a.link_down()
+        try:
+            began = time.monotonic()
+            gone(roster)
+            assert time.monotonic() - began < 4
+        finally:
+            a.link_up()
+
+
+def test_clock_jumps(
+    hosts: Hosts,
+    announcer: Callable[[Announcement], SsdpAnnouncer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Time of day is for people; what expires goes by the monotonic clock."""
+    a, b = hosts
+    true = time.time
+    monkeypatch.setattr(heard, "AGE_MAX", 2)
+    with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer) as device:
+        seen(roster, UUID)
+        monkeypatch.setattr(time, "time", lambda: true() + 1e9)
+        time.sleep(0.3)
+        seen(roster, UUID, timeout=0)
+        monkeypatch.setattr(time, "time", lambda: true() - 1e9)
+        device.update(replace(BOARD, model="Another board"))  # its BOOTID grows all the same
+        seen(roster, UUID, model="Another board")
+        a.link_down()
+        try:
+            gone(roster, timeout=4)
+        finally:
+            a.link_up()
+
+
+def test_scout_follows_its_interface(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    a, b = hosts
+    with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer):
+        seen(roster, UUID)
+        b.link_down()
+        gone(roster)
+        assert "no network interface can multicast" in str(
+            until(lambda: roster.snapshot().problems)
+        )
+        b.link_up()
+        seen(roster, UUID)
+        until(lambda: not roster.snapshot().problems)
+
+
+def test_announcer_follows_its_interface(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    """A device begins without a network; one comes, and then another address (UDA 1.2.4)."""
+    a, b = hosts
+    a.link_down()
+    with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer):
+        time.sleep(0.2)
+        assert not roster.snapshot().records
+        a.link_up()
+        seen(roster, UUID)
+        a.run("ip", "addr", "add", "10.77.0.77/24", "dev", "eth0")
+        try:
+            until(lambda: "10.77.0.77:7000" in seen(roster, UUID).addresses)
+        finally:
+            a.run("ip", "addr", "del", "10.77.0.77/24", "dev", "eth0")
+
+
+def test_two_networks_and_a_host_on_both(
+    net: Net, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    a = net.host("a", networks=("lan", "lab"))
+    b = net.host("b", networks=("lan", "lab"))
+    c = net.host("c", networks=("lab",))
+    with (
+        announcing(a, BOARD, announcer),
+        scouting(b, SsdpScout()) as both,
+        scouting(b, SsdpScout(["eth1"])) as lab,
+        scouting(c, SsdpScout()) as far,
+    ):
+        until(lambda: len(seen(both, UUID).addresses) == 6, what=lambda: seen(both, UUID))
+        assert len(both.snapshot().records) == 1
+        for roster in (lab, far):
+            until(lambda roster=roster: len(seen(roster, UUID).addresses) == 3)  # type: ignore[misc]
+            assert "10.77.1.1:7000" in seen(roster, UUID).addresses
+        b.link_down("eth1")
+        gone(lab)
+        assert any("eth1" in str(problem) for problem in lab.snapshot().problems)
+        until(lambda: len(seen(both, UUID).addresses) == 3)
+        with announcing(c, replace(BOARD, id=UUID.replace("0d", "0e")), announcer):
+            time.sleep(0.3)
+            assert len(both.snapshot().records) == 1
+            b.link_up("eth1")
+            until(lambda: len(both.snapshot().records) == 2)
+
+
+# ---- strangers ----------------------------------------------------------------------------------
+
+
+def ask(
+    host: Host,
+    *,
+    source: str = "",
+    port: int = 0,
+    to: tuple[str, int] = GROUP,
+    mx: str = "1",
+    target: str = HAL_TYPE,
+    times: int = 1,
+    wait: float = 1.3,
+) -> list[Message]:
+    """Search from a host, and give the answers."""
+
+    def search() -> list[Message]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as entry:
+            entry.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            entry.bind((source or host.address, port))
+            entry.setsockopt(
+                socket.IPPROTO_IP,
+                socket.IP_MULTICAST_IF,
+                socket.inet_aton(source or host.address),
+            )
+            for _ in range(times):
+                fields = {"HOST": "x", "MAN": '"ssdp:discover"', "ST": target}
+                entry.sendto(bytes(Message("M-SEARCH", fields | ({"MX": mx} if mx else {}))), to)
+            answers = []
+            deadline = time.monotonic() + wait
+            while (left := deadline - time.monotonic()) > 0:
+                entry.settimeout(left)
+                try:
+                    answers.append(parse(entry.recv(2048)))
+                except TimeoutError:
+                    break
+            return answers
+
+    return host.call(search)
+
+
+def test_who_is_answered_and_who_is_not(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    a, b = hosts
+    with announcing(a, BOARD, announcer):
+        (answer,) = ask(b)
+        assert answer.get("LOCATION") == "hal://10.77.0.1:7000/"
+        assert answer.get("EXT") == "" and "EXT" in answer.fields
+        for wrong in ("", "-3", "0", "x", "999999999999x"):
+            assert ask(b, mx=wrong, wait=0.2) == [], wrong
+        own = answer.search_port
+        assert own is not None
+        for port in (1900, own):  # Alone: at once, and without MX.
+            (direct,) = ask(b, to=(a.address, port), mx="", wait=0.5)
+            assert direct.get("USN") == answer.get("USN")
+        assert len(ask(b, to=(a.address, own), target="ssdp:all", wait=0.5)) == 3
+        assert ask(b, to=(a.address, own), port=1023, wait=0.3) == []
+        for host, other in ((a, b), (b, a)):  # A sender of another network, though routed here
+            host.run("ip", "route", "add", "192.0.2.0/24", "via", other.address)
+        b.run("ip", "addr", "add", "192.0.2.5/32", "dev", "eth0")
+        try:
+            assert ask(b, source="192.0.2.5", wait=1.2) == []
+            assert ask(b, source="192.0.2.5", to=(a.address, own), wait=0.3) == []
+        finally:
+            b.run("ip", "addr", "del", "192.0.2.5/32", "dev", "eth0")
+            for host in hosts:
+                host.run("ip", "route", "del", "192.0.2.0/24")
+
+
+def test_answers_are_limited(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    """A forged sender is not flooded by us, whatever he seems to ask."""
+    a, b = hosts
+    with announcing(a, BOARD, announcer):
+        answers: list[Message] = []
+        began = time.monotonic()
+        for _ in range(4):  # From other ports, so that they are other searches.
+            answers += ask(b, to=(a.address, 1900), mx="", times=50, wait=0.1)
+            for target in (HAL_TYPE, f"uuid:{UUID}", "upnp:rootdevice") * 10:
+                answers += ask(b, to=(a.address, 1900), mx="", target=target, wait=0.005)
+        most = responder.BURST + responder.RATE * (time.monotonic() - began) + 1
+        assert responder.BURST / 2 <= len(answers) <= most
+
+
+def strangers(host: Host, packets: Sequence[bytes], own: int | None = None) -> None:
+    """Send packets to the group from a host."""
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as entry:
+            entry.setsockopt(
+                socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host.address)
+            )
+            for packet in packets:
+                entry.sendto(packet, (host.address, own) if own else GROUP)
+
+    host.call(send)
+
+
+def lie(index: int, **changes: str) -> bytes:
+    """A notice of a device that is not there."""
+    fields = {
+        "HOST": "239.255.255.250:1900",
+        "CACHE-CONTROL": "max-age=1800",
+        "LOCATION": f"http://10.77.0.2:{index % 60000 + 1}/d.xml",
+        "NT": "upnp:rootdevice",
+        "NTS": "ssdp:alive",
+        "USN": f"uuid:{index:08x}-0000-4000-8000-000000000000::upnp:rootdevice",
+    }
+    lines = [f"{name}: {value}" for name, value in (fields | changes).items()]
+    return "\r\n".join(["NOTIFY * HTTP/1.1", *lines, "", ""]).encode()
+
+
+def test_lies_and_garbage_stop_nothing(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    a, b = hosts
+    garbage = [
+        b"",
+        b"\0" * 1400,
+        bytes(range(256)),
+        b"NOTIFY * HTTP/1.1\r\n" + b"A: b\r\n" * 9000,
+        b"NOTIFY * HTTP/1.1\r\nA: " + b"x" * 60_000,
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b'M-SEARCH * HTTP/1.1\r\nMAN: "ssdp:discover"\r\nMX: -3\r\nST: ssdp:all\r\n\r\n',
+        lie(1, **{"CACHE-CONTROL": "max-age=999999999999"}),
+        lie(2, LOCATION="hal://10.77.0.1:7000/", USN=f"uuid:{UUID}"),  # claims to be elsewhere
+        lie(3, LOCATION="http://[::ffff:10.0.0.1%25x]:0/\u202e"),
+        lie(4, NTS="ssdp:byebye", USN=f"uuid:{UUID}::upnp:rootdevice"),
+        lie(5, NTS="ssdp:update", USN=f"uuid:{UUID}", **{"NEXTBOOTID.UPNP.ORG": "2147483647"}),
+        lie(6, SERVER="\x1b[2J" + "\xff" * 500),
+        lie(7).replace(b"LOCATION", b"LOC\xff\xfeATION"),
+    ]
+    with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer):
+        before = seen(roster, UUID, state="reachable")
+        strangers(b, garbage * 3)
+        kept = until(lambda: len(roster.snapshot().records) == 4 and roster.snapshot().records)
+        record = seen(roster, UUID)
+        assert {"hal", "10.77.0.1:7000"} & {record.name[:3], *record.addresses}
+        assert set(before.addresses) <= set(record.addresses)
+        assert all(other.trust == "unverified" for other in kept)
+        assert not any(
+            char < " " or char == "\u202e" for other in kept for char in str(other.as_dict())
+        )
+    with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer):
+        seen(roster, UUID)  # The announcer, which heard it all too, goes on.
