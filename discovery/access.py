@@ -96,7 +96,7 @@ def holders(nodes: Collection[str], root: str = "") -> tuple[dict[str, list[Hold
     wanted = frozenset(nodes)
     found: dict[str, list[Holder]] = {}
     hidden = 0
-    for pid in filter(str.isdigit, os.listdir(f"{root}/proc")):
+    for pid in filter(str.isdigit, _listed(f"{root}/proc")):
         try:
             held = wanted.intersection(_open_files(f"{root}/proc/{pid}/fd"))
         except PermissionError:
@@ -107,6 +107,11 @@ def holders(nodes: Collection[str], root: str = "") -> tuple[dict[str, list[Hold
         for node in held:
             found.setdefault(node, []).append(Holder(int(pid), _command(root, pid)))
     return found, hidden
+
+
+def _listed(folder: str) -> list[str]:
+    """What a folder holds; a machine that was copied has no processes."""
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _open_files(folder: str) -> set[str]:
