@@ -101,6 +101,7 @@ class Standing:
         found = [seen for part in parts for seen in part.found]
         records = [record for part in parts for record in part.records]
         problems += [problem for part in parts for problem in part.problems]
+        problems += self._context.nameless()
         records = _linked(_tell_apart(records, found, machine, problems))
         records = _named(records, settings)
         if holders:

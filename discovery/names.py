@@ -26,6 +26,11 @@ class Names:
         self._text: bytes | None = None
         self._known: dict[tuple[int, int], tuple[str, str]] = {}
 
+    @property
+    def missing(self) -> bool:
+        """Has a name been asked for, and there is no file?"""
+        return self._text == b""
+
     def lookup(self, vendor: int, product: int) -> tuple[str, str]:
         """Names of vendor and product, "" for one that is not listed."""
         known = self._known.get((vendor, product))

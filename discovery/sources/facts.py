@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..names import Names
+from ..record import Problem
 from ..sysfs import Node
 
 
@@ -64,6 +65,13 @@ class Context:
     def __init__(self, root: str) -> None:
         self.pci_names = Names(root, "pci.ids")
         self.usb_names = Names(root, "usb.ids")
+
+    def nameless(self) -> Iterator[Problem]:
+        """What kinds of devices are shown by their numbers, for want of a file of names."""
+        for kind, names in (("pci", self.pci_names), ("usb", self.usb_names)):
+            if names.missing:
+                advice = f"sudo apt install {kind}.ids (or hwdata)"
+                yield Problem(kind, f"numbers in place of names: there is no {kind}.ids; {advice}")
 
 
 def bit_rate(text: str) -> str:

@@ -40,11 +40,14 @@ def serial(node: Node) -> str:
 
 def name(node: Node, context: Context) -> tuple[str, str]:
     """Vendor and model, as the device says, else as usb.ids has them, else their numbers."""
-    vendor, model = _code(node, "idVendor"), _code(node, "idProduct")
-    known = context.usb_names.lookup(vendor, model)
+    maker, product = node.attr("manufacturer"), node.attr("product")
+    if maker and product:
+        return maker, product
+    numbers = _code(node, "idVendor"), _code(node, "idProduct")
+    known = context.usb_names.lookup(*numbers)
     return (
-        node.attr("manufacturer") or known[0] or f"vendor {vendor:04x}",
-        node.attr("product") or known[1] or f"product {model:04x}",
+        maker or known[0] or f"vendor {numbers[0]:04x}",
+        product or known[1] or f"product {numbers[1]:04x}",
     )
 
 
