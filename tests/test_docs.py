@@ -22,7 +22,9 @@ from tests.needs import needs
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 HEAD = "#include <inttypes.h>\n#include <stdio.h>\n#include <string.h>\n#include <hal/hal.h>\n"
 STRICT = ("-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-fsyntax-only")
-BUSES = ["gpio", "hwmon", "i2c", "iio", "led", "mmio", "pwm", "record", "sim", "spi", "uart"]
+BUSES = [
+    *("gpio", "hwmon", "i2c", "iio", "led", "mmio", "pwm", "record", "sim", "spi", "uart", "vfio"),
+]
 RUNS = ("mmio", "record", "registers", "sim")
 
 

@@ -3,6 +3,7 @@
  * comes and let through again before the next wait; messages (MSI, MSI-X) are edges.
  * Source: include/uapi/linux/vfio.h (VFIO_DEVICE_SET_IRQS); PCI 3.0, 6.8. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -326,6 +327,8 @@ static int open_epoll(struct hal_device *dev, const struct vfio *vfio)
     if (epoll < 0)
         return -errno;
     hal_device_set_fd(dev, epoll);
+    if (fcntl(epoll, F_SETFL, O_NONBLOCK))
+        return -errno;
     err = watch(epoll, vfio->interrupt.event);
     return err ? err : watch(epoll, vfio->function->gone);
 }

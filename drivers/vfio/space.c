@@ -89,6 +89,18 @@ static int open_iommufd(struct space *space)
     return 0;
 }
 
+/* EINVAL: another descriptor is bound; EBUSY: the group is in use by its own node. */
+static int explain_bind(struct hal_device *dev, const struct place *place, int err)
+{
+    char holders[HAL_TEXT_MAX];
+
+    if (err != -EINVAL && err != -EBUSY)
+        return place_explain_mates(dev, place, err);
+    if (hal_node_holders(place->node, holders, sizeof(holders)) <= 0)
+        return place_explain_mates(dev, place, -EBUSY);
+    return hal_fail(-EBUSY, "open", place->node, "held by %s", holders);
+}
+
 static int open_node(struct hal_device *dev, const struct place *place, const struct space *space)
 {
     struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = space->container};
@@ -97,14 +109,16 @@ static int open_node(struct hal_device *dev, const struct place *place, const st
 
     if (fd < 0)
         return fd;
-    if (ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind))
-        err = place_explain_mates(dev, place, -errno);
-    else if (ioctl(fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
+    if (!ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
+        if (!ioctl(fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
+            return fd;
         err = explain_attach(dev, place, -errno);
-    else
-        return fd;
-    close(fd);
-    return err;
+        close(fd);
+        return err;
+    }
+    err = -errno;
+    close(fd); /* or this process would be among the holders */
+    return explain_bind(dev, place, err);
 }
 
 /* ---- either ------------------------------------------------------------------------------------

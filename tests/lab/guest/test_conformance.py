@@ -12,6 +12,7 @@ from . import devices
 from .devices import Led, Module, until
 from .host import Host
 from .test_uio import handed_over
+from .test_vfio import handed_over as given_to_vfio
 
 LIMIT = 300
 """Seconds; the guest's Python is slow, and a device is opened some 300 times."""
@@ -121,3 +122,12 @@ def test_uart(host: Host) -> None:
     passed = conform(f"uart:{devices.SERIAL}", writes=False)
     assert {"would_block", "deadline", "interrupted", "cancel_read", "close_waiting"} <= passed
     assert {"leaks", "fork", "poll_agrees", "descriptor"} <= passed
+
+
+@pytest.mark.lab_timeout(LIMIT)
+def test_vfio() -> None:
+    """A device that raises no interrupt by itself."""
+    with given_to_vfio(devices.pci(devices.EDU)[0]) as name:
+        passed = conform(f"vfio:{name}/0?irq=msi", writes=False)
+    assert {"would_block", "deadline", "interrupted", "cancel_read", "close_waiting"} <= passed
+    assert {"leaks", "fork", "poll_agrees", "descriptor", "map_outlives"} <= passed

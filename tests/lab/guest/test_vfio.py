@@ -91,7 +91,8 @@ def from_device(edu: hal.Vfio, iova: int, count: int) -> None:
 def test_facts(edu: hal.Vfio, address: str) -> None:
     group = int((PCI / "devices" / address / "iommu_group").resolve().name)
     assert (edu.size, edu.what, edu.prefetchable) == (1 << 20, "PCI 1234:11e8 BAR 0", False)
-    assert (edu.irq, edu.backend, edu.group) == ("msi", "group", group)
+    backend = "iommufd" if Path("/dev/vfio/devices").exists() else "group"  # Debian has the latter
+    assert (edu.irq, edu.backend, edu.group) == ("msi", backend, group)
     assert (edu.count, edu.dma_bytes, edu.bus_master, edu.can_reset) == (0, 0, False, False)
     assert edu.iova_ranges[0] == (0, 0xFEDFFFFF)  # x86: the window of message interrupts follows
 
@@ -430,7 +431,7 @@ def test_a_group_in_use(edu: hal.Vfio, address: str) -> None:
     def attempt() -> None:
         hal.open(f"vfio:{address}/0")
 
-    with pytest.raises(hal.Busy, match=rf"/dev/vfio/{edu.group}.*pid {os.getpid()}"):
+    with pytest.raises(hal.Busy, match=rf"/dev/vfio/.*pid {os.getpid()}"):
         call_as("root", attempt)
 
 
@@ -470,8 +471,9 @@ def test_what_is_not_there(address: str) -> None:
         hal.open(f"vfio:{address}/40")
     with pytest.raises(hal.NotFound, match=r"no PCI device 0000:7f:00\.0"):
         hal.open("vfio:0000:7f:00.0/0")
-    with pytest.raises(hal.Unsupported, match=r"no /dev/iommu.*open with backend=group"):
-        hal.open(f"vfio:{address}/0", backend="iommufd")
+    if not Path("/dev/iommu").exists():  # Debian's kernels have none
+        with pytest.raises(hal.Unsupported, match=r"no /dev/iommu.*open with backend=group"):
+            hal.open(f"vfio:{address}/0", backend="iommufd")
 
 
 def test_a_device_that_is_pulled_out(host: Host) -> None:
