@@ -44,7 +44,8 @@ class Change:
             new.problems,
         )
 
-    def __bool__(self) -> bool:
+    @property
+    def differs(self) -> bool:
         """Is any device different?"""
         return bool(self.added or self.changed or self.removed)
 

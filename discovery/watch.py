@@ -79,7 +79,7 @@ class Changes:
         self._check()
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._bell.closed:
-            if change := self._take():
+            if (change := self._take()) is not None:
                 return change
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -103,7 +103,7 @@ class Changes:
         self._check()
         loop = asyncio.get_running_loop()
         while not self._bell.closed:
-            if change := self._take():
+            if (change := self._take()) is not None:
                 return change
             with self._bell.held() as descriptor:
                 if descriptor < 0:
@@ -134,7 +134,8 @@ class Changes:
         self._seen = now
         change = Change.between(before, now)
         first = before is self._engine.nothing
-        return change if first or change or now.problems != before.problems else None
+        told = first or change.differs or now.problems != before.problems
+        return change if told else None
 
 
 class Watch(Changes):

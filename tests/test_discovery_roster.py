@@ -361,7 +361,7 @@ def test_a_difference_tells_clones_apart(roster: Roster) -> None:
     assert (len(change.added), len(change.changed), len(change.removed)) == (1, 1, 0)
     change = Change.between(roster.snapshot(), before)
     assert (len(change.added), len(change.changed), len(change.removed)) == (0, 1, 1)
-    assert not Change.between(before, before)
+    assert not Change.between(before, before).differs
     assert Change.between(None, before).added == before.records
 
 
