@@ -196,9 +196,10 @@ TEST_CASE("every line of a range is treated once, in range, and fenced once afte
             std::vector<std::pair<uintptr_t, size_t>> ranges;
             for (size_t offset : {size_t(0), size_t(1), size_t(line) - 1, size_t(line)})
                 for (size_t len : {size_t(1), size_t(line) - 1, size_t(line), size_t(line) + 1,
-                                   size_t(2) * line, size_t(4096), size_t(65536)})
+                                   size_t(2) * line, size_t(4096)})
                     ranges.push_back({base + offset, len});
-            for (int i = 0; i < 200; i++)
+            ranges.push_back({base + 1, 65536});
+            for (int i = 0; i < 30; i++)
                 ranges.push_back({base + random_below(1 << 20), 1 + random_below(20000)});
             for (const auto &[start, len] : ranges) {
                 CAPTURE(start);
