@@ -34,6 +34,7 @@ from dataclasses import dataclass, field, replace
 from .netlink import neighbours
 from .roster import Roster
 from .sighting import Sighting
+from .within import within
 
 Endpoint = tuple[str, int]
 """An IP address, with its scope, and a port."""
@@ -225,10 +226,14 @@ class Liveness:
                     return key
                 break
             self._wake.clear()
+            timer = None
+            if wait is not None:
+                timer = asyncio.get_running_loop().call_later(wait, self._wake.set)
             try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except asyncio.TimeoutError:
-                continue
+                await self._wake.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def _schedule(self, entry: _Entry, delay: float) -> None:
         entry.due = self._clock() + delay
@@ -314,8 +319,7 @@ async def _connect(endpoint: Endpoint, timeout: float) -> str:
             address = (plain, port, 0, _index(scope))
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setblocking(False)
-            connecting = asyncio.get_running_loop().sock_connect(probe, address)
-            await asyncio.wait_for(connecting, timeout)
+            await within(timeout, asyncio.get_running_loop().sock_connect(probe, address))
     except asyncio.TimeoutError:
         return "no answer"
     except OSError as error:

@@ -22,6 +22,7 @@ from .roster import Roster
 from .service import Service, endpoints, ranked, sighting
 from .sighting import Sighting
 from .unicast import DnsError, DnsScout, browse, direct
+from .within import within
 
 __all__ = ["PORT", "DnsScout", "StaticScout", "parse"]
 
@@ -198,7 +199,7 @@ async def _offered(addresses: tuple[str, ...]) -> list[Service]:
         ask = direct(address, _ANSWER)
         try:
             browsing = browse(ask, dns.name.from_text("local"), address.partition("%")[2])
-            found = await asyncio.wait_for(browsing, 3 * _ANSWER)
+            found = await within(3 * _ANSWER, browsing)
         except (DnsError, asyncio.TimeoutError):
             continue
         return [service for service in found if set(service.addresses) & set(addresses)]

@@ -17,6 +17,7 @@ from .. import txt
 from ..announcement import Announcement
 from ..multicast import Trouble, each_link, usable
 from ..netlink import Interface
+from ..within import within
 from .gate import Gate
 from .segment import segment
 
@@ -85,7 +86,7 @@ class MdnsAnnouncer:
 
         self._task = asyncio.ensure_future(each_link(self._interfaces, self._speak, trouble))
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._ready.wait(), START)
+            await within(START, self._ready.wait())
 
     async def update(self, announcement: Announcement) -> None:
         """Announce what has changed. The id and the boot stay as they are."""
