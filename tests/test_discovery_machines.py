@@ -315,3 +315,25 @@ def test_links_as_people_read_them(pi: Probe) -> None:
     ]  # fmt: skip
     assert "hailo0, 0001:01:00.0: slot width: port 0001:00:00.0 has x1 of the x4" in text
     assert "renderD128: on the processors' own chip" in text
+
+
+@pytest.mark.parametrize(
+    ("device", "stage"),
+    [("i2c-1", "name"), ("/dev/i2c-1", "name"), ("i2c:1/0x50", "kernel"), ("i2c1", "name")],
+)
+def test_a_disabled_bus_is_explained(board: str, tmp_path: Path, device: str, stage: str) -> None:  # noqa: F811
+    tree = discovery.device_tree(board)
+    assert tree is not None
+    root = unpack(tree, tmp_path)
+    (root / "sys/devices").mkdir(parents=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "hal.probe", "explain", device, "--root", str(root), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    data = json.loads(run.stdout)
+    assert (run.returncode, data["failed"]) == (3, stage)
+    failed = next(stage for stage in data["stages"] if not stage["ok"])
+    assert 'i2c@74000 is disabled in the device tree: status = "disabled"' in failed["text"]
+    assert failed["next"][0].startswith("dtparam=i2c=on")

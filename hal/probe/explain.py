@@ -13,6 +13,7 @@ from hal.discovery import EXCLUSIVE, Inventory, Record, access, local_inventory
 
 from . import output
 from .drivers import driver_of, search_path
+from .firmware import disabled
 from .outcome import Exit, Failure
 from .target import Target, address_of, find, scheme_of, usable_drivers
 
@@ -47,9 +48,10 @@ def run(device: str, root: str, *, json: bool) -> Exit:
         target: Target | None = find(device, inventory)
     except Failure as failure:
         target = None
-        stages = [_unknown(device, failure, inventory)]
+        stages = [_unknown(device, failure, inventory, root)]
     if target is not None:
         stages = list(_stages(target, inventory, "" if root == "/" else os.path.realpath(root)))
+        stages[1:1] = _firmware(target, root)
     failed = next((stage for stage in stages if not stage.ok), None)
     code = failed.code if failed else Exit.OK
     if json:
@@ -101,9 +103,20 @@ def _uri(uri: str) -> Stage:
     return Stage("name", True, f'{words}, address "{address}"' if address else words)
 
 
-def _unknown(device: str, failure: Failure, inventory: Inventory) -> Stage:
+def _firmware(target: Target, root: str) -> list[Stage]:
+    """A device that no record is of: does the device tree keep it from the kernel?"""
+    if target.record is not None:
+        return []
+    why, steps = disabled(target.text, root)
+    return [Stage("kernel", False, why, steps, Exit.NOT_FOUND)] if why else []
+
+
+def _unknown(device: str, failure: Failure, inventory: Inventory, root: str = "/") -> Stage:
     """A name that nothing has: what it looks like tells what may be missing."""
     name = device.removeprefix("/dev/")
+    why, steps = disabled(device, root)
+    if why:
+        return Stage("name", False, f"{failure.message}: {why}", steps, Exit.NOT_FOUND)
     hints = [hint for pattern, hint in _HINTS if re.match(pattern, name)]
     hints += _orphans(inventory) if re.match(r"tty(USB|ACM)|usb|serial/", name) else []
     text = failure.message
