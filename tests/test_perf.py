@@ -413,6 +413,11 @@ def test_bounds_follow_the_points(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kinds == ["bandwidth", "tlb", "tlb"]  # 30 ns of 100
     kinds = [b.kind for b in session.bounds(points, (), 1 << 21, 1)]
     assert kinds == ["bandwidth", "parallelism", "latency"]
+    noisy = [*points[:5], replace(points[5], figure=Figure(60e-9, 50e-9, 85e-9, 3))]
+    kinds = [b.kind for b in session.bounds(noisy, (), 4096, 1)]
+    assert kinds == ["bandwidth", "parallelism", "latency"]  # rounds overlap: nothing is known
+    slow = [point("read", 1e9), point("read", 9e9, threads=2), *points[2:]]
+    assert session.bounds(slow, (), 4096, 1)[0].kind == "latency"  # pages are no matter in order
     seen = Comparison("batch", 1 << 20, "", "", "s", 1, 1, 6.0, True, "look up several")
     verdicts = session.bounds(points, (seen,), 1 << 21, 1)
     assert verdicts[2].advice == "look up several (6.0 times as fast here)"

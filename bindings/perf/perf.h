@@ -56,7 +56,7 @@ struct perf_task {
 /* What it did. */
 struct perf_result {
     uint64_t lines;       /* of all threads */
-    uint64_t nanoseconds; /* mean of the threads */
+    uint64_t nanoseconds; /* mean of the threads; of one thread, those it had a processor */
     double rate;          /* lines per second, the sum over threads */
 };
 

@@ -258,6 +258,7 @@ def bounds(
     reads = [p for p in largest if p.pattern.startswith(("read", "load"))]
     peak = max((p.rate for p in (*reads, latency)), default=0.0)
     gain = translation(points, latency, page, threads)
+    huge = page >= pages.huge_size() > 0
     found = []
     for access, pattern in (
         ("sequential read", "load" if latency.width else "read"),
@@ -267,9 +268,15 @@ def bounds(
         point = find(points, pattern, TARGET, latency.block, threads)
         if point is not None:
             evidence = Evidence(
-                access, point.rate, latency.figure.median, peak, gain, latency.width, threads
+                access,
+                rate=point.rate,
+                latency=latency.figure.median,
+                peak=peak,
+                translation=None if access == "sequential read" else gain,
+                width=latency.width,
+                threads=threads,
             )
-            found.append(judge(evidence, helps(access, comparisons, huge=gain is None)))
+            found.append(judge(evidence, helps(access, comparisons, huge=huge)))
     return tuple(found)
 
 
@@ -277,13 +284,15 @@ def translation(points: Sequence[Point], latency: Point, page: int, threads: int
     """Seconds of a load's latency that huge pages would take away, as DRAM shows it here.
 
     Where the block is larger than the DRAM that was measured, it is more. None: the pages are huge
-    already, or that of DRAM was not measured.
+    already, that of DRAM was not measured, or its rounds overlap.
     """
     ordinary = find(points, "latency", DRAM, 0, threads)
     huge = find(points, "latency", HUGE, 0, threads)
     if latency.width or ordinary is None or huge is None or page >= pages.huge_size():
         return None
-    return max(ordinary.figure.median - huge.figure.median, 0.0)
+    if huge.figure.high >= ordinary.figure.low:
+        return None
+    return min(ordinary.figure.median - huge.figure.median, latency.figure.median)
 
 
 def _notes(points: Sequence[Point], what: Subject, threads: int) -> list[str]:
