@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import json
+import resource
+import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hal.discovery.announce import Announcer
 from hal.discovery.announcement import Announcement
+from hal.discovery.mdns import MdnsScout
 from hal.discovery.ssdp import SsdpAnnouncer, SsdpScout, heard, responder
 from hal.discovery.ssdp.kinds import HAL_TYPE
 from hal.discovery.ssdp.message import Message, parse
@@ -309,16 +314,16 @@ def test_answers_are_limited(
         assert responder.BURST / 2 <= len(answers) <= most
 
 
-def strangers(host: Host, packets: Sequence[bytes], own: int | None = None) -> None:
+def strangers(host: Host, packets: Iterable[bytes], source: str = "") -> None:
     """Send packets to the group from a host."""
+    own = source or host.address
 
     def send() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as entry:
-            entry.setsockopt(
-                socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host.address)
-            )
+            entry.bind((own, 0))
+            entry.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
             for packet in packets:
-                entry.sendto(packet, (host.address, own) if own else GROUP)
+                entry.sendto(packet, GROUP)
 
     host.call(send)
 
@@ -370,3 +375,175 @@ def test_lies_and_garbage_stop_nothing(
         )
     with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer):
         seen(roster, UUID)  # The announcer, which heard it all too, goes on.
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_flood_of_10000_devices(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    """By 100 senders, twice over; a good device that comes meanwhile is found."""
+    a, b = hosts
+    senders = [f"10.77.0.{number}" for number in range(100, 200)]
+    batch = "".join(f"addr add {sender}/24 dev eth0\n" for sender in senders)
+    a.run("bash", "-c", f"ip -batch - <<<'{batch}'")
+    floods = {
+        sender: [
+            lie(100 * number + index, LOCATION=f"http://{sender}:{index}/") for index in range(100)
+        ]
+        for number, sender in enumerate(senders)
+    }
+    try:
+        with scouting(b, SsdpScout()) as roster:
+            before = resident()
+            for turn in range(2):
+                for number, (sender, packets) in enumerate(floods.items()):
+                    strangers(a, packets, sender)
+                    if turn == 0 and number == 50:
+                        device = announcing(b, BOARD, announcer)
+                        device.__enter__()
+            seen(roster, UUID, state="reachable")
+            assert 100 < len(roster.snapshot().records) <= heard.DEVICES_MAX
+            assert resident() - before < 40 << 20
+            device.__exit__(None, None, None)
+            gone(roster, UUID)
+    finally:
+        a.run("bash", "-c", f"ip -batch - <<<'{batch.replace('addr add', 'addr del')}'")
+
+
+# ---- captured -----------------------------------------------------------------------------------
+
+
+def test_one_record_of_mdns_and_ssdp(net: Net) -> None:
+    """SoapyRemote announces itself by both; the UUID tells that it is one."""
+    needs("SoapySDRServer", "avahi-daemon")
+    a, b = net.host("a", avahi=True), net.host("b")
+    server = a.popen("SoapySDRServer", "--bind")
+    server.expect("Press Ctrl+C")
+    with scouting(b, MdnsScout(), SsdpScout()) as roster:
+        record = seen(roster, device_class="radio", sources=("mdns", "ssdp"))
+        assert record.properties["uri.soapysdr"] == f"driver=remote,remote=tcp://{a.address}:55132"
+        assert len(roster.snapshot().records) == 1
+        server.signal(signal.SIGINT)
+        gone(roster)
+
+
+Fields = dict[str, list[str]]
+
+
+def dissected(host: Host, file: Path) -> list[Fields]:
+    """What tshark reads in a capture: for each packet, its fields and their values."""
+    text = host.run("tshark", "-n", "-r", file, "-T", "json", "--no-duplicate-keys")
+    packets = []
+    for packet in json.loads(text[text.index("[") :]):
+        fields: Fields = {}
+        _collect(packet["_source"]["layers"], fields)
+        packets.append(fields)
+    return packets
+
+
+def _collect(tree: object, fields: Fields, name: str = "") -> None:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            fields.setdefault(key, [])
+            _collect(value, fields, key)
+    elif isinstance(tree, list):
+        for value in tree:
+            _collect(value, fields, name)
+    else:
+        fields[name].append(str(tree))
+
+
+def one(packet: Fields, *names: str) -> str:
+    """The value of the field that has one of these names."""
+    (value,) = next(packet[name] for name in names if name in packet)
+    return value
+
+
+def test_our_packets_are_well_formed(net: Net, tmp_path: Path) -> None:
+    """A capture of all that we send, by SSDP and mDNS, read by tshark."""
+    needs("tcpdump", "tshark")
+    a, b = net.host("a"), net.host("b")
+    file = tmp_path / "capture.pcap"
+    capture = b.popen(
+        "tcpdump", "--immediate-mode", "-i", "eth0", "-U", "-Z", "root", "-w", file, "udp"
+    )
+    capture.expect("listening on")
+    with scouting(b, MdnsScout(), SsdpScout()) as roster:
+        with announcing(a, BOARD, Announcer) as device:
+            seen(roster, UUID, sources=("mdns", "ssdp"))
+            device.update(replace(BOARD, model="Another board"))
+            seen(roster, UUID, model="Another board")
+        gone(roster)
+    time.sleep(0.2)
+    capture.stop()
+    packets = dissected(b, file)
+    assert not [packet for packet in packets if "_ws.malformed" in packet]
+    groups = GROUP[0], "ff02::c", "ff05::c", "224.0.0.251", "ff02::fb"
+    for packet in packets:
+        protocol = one(packet, "frame.protocols").rpartition(":")[2]
+        if one(packet, "ip.dst", "ipv6.dst") in groups:
+            assert one(packet, "ip.ttl", "ipv6.hlim") == {"ssdp": "2", "mdns": "255"}[protocol]
+    _check_ssdp([packet for packet in packets if "ssdp" in packet])
+    _check_mdns([packet for packet in packets if "mdns" in packet])
+
+
+def _check_ssdp(packets: list[Fields]) -> None:
+    boots, configs, said, following = [], [], set(), set()
+    for packet in packets:
+        header = _header(packet)
+        source = one(packet, "ip.src", "ipv6.src")
+        if "http.response.code" in packet:
+            assert one(packet, "http.response.code") == "200"
+            assert header.keys() >= {"EXT", "DATE", "ST", "USN", "SERVER", "CACHE-CONTROL"}
+            said.add("answer")
+        elif one(packet, "http.request.method") == "M-SEARCH" and "MX" in header:
+            assert header.keys() >= {"HOST", "MAN", "ST"} and header["MAN"] == '"ssdp:discover"'
+            said.add("search")
+            continue
+        elif one(packet, "http.request.method") == "M-SEARCH":
+            continue
+        else:
+            host = header["HOST"].rpartition(":")[0].strip("[]")
+            assert host == one(packet, "ip.dst", "ipv6.dst")
+            assert header["USN"].startswith(f"uuid:{UUID}")
+            assert header["USN"].endswith(header["NT"])
+            said.add(header["NTS"])
+        if header.get("NTS") != "ssdp:byebye":
+            literal = f"[{source}]" if ":" in source else source
+            assert header["LOCATION"] == f"hal://{literal}:7000/"
+            assert 49152 <= int(header["SEARCHPORT.UPNP.ORG"]) <= 65535
+        boots.append(int(header["BOOTID.UPNP.ORG"]))
+        configs.append(header["CONFIGID.UPNP.ORG"])
+        if header.get("NTS") == "ssdp:update":
+            following.add(int(header["NEXTBOOTID.UPNP.ORG"]))
+    assert boots == sorted(boots) and {boots[0], *following} == {boots[0], boots[-1]} == {*boots}
+    assert len(set(configs)) == 2
+    assert said == {"search", "answer", "ssdp:alive", "ssdp:update", "ssdp:byebye"}
+
+
+def _header(packet: Fields) -> dict[str, str]:
+    """The header fields, wherever this version of tshark puts them."""
+    kinds = ("http.request.line", "http.response.line", "http.unknown_header")
+    lines = [line for kind in kinds for line in packet.get(kind, [])]
+    named = {"HOST": "http.host", "LOCATION": "http.location"}
+    lines += [f"{name}:{packet[field][0]}" for name, field in named.items() if field in packet]
+    pairs = (line.replace("\\r\\n", "").partition(":")[::2] for line in lines)
+    return {name: value.strip() for name, value in pairs}
+
+
+def _check_mdns(packets: list[Fields]) -> None:
+    types, models, goodbyes = set(), set(), 0
+    for packet in packets:
+        assert one(packet, "dns.id") == "0x0000"
+        types |= {*packet.get("dns.qry.name", []), *packet.get("dns.ptr.domain_name", [])}
+        models |= {text for text in packet.get("dns.txt", []) if text.startswith("model=")}
+        assert set(packet.get("dns.srv.port", [])) <= {"7000"}
+        assert all(len(text) < 256 for text in packet.get("dns.txt", []))
+        goodbyes += "0" in packet.get("dns.resp.ttl", [])
+    assert {"_hal-device._tcp.local", f"{UUID}._hal-device._tcp.local"} <= types
+    assert models == {"model=Bench board", "model=Another board"}
+    assert goodbyes
