@@ -72,6 +72,10 @@ class Device(_core.Handle):
 
     Iteration, plain and ``async``, gives lines until the device comes to its end; a timeout, an
     unplug or a cancel raises.
+
+    Devices that are memory have registers (``load``, ``store``, ``update``: one access of exactly
+    ``width`` bytes), blocks (``read_at``, ``write_at``) and mappings (``map``); offsets count bytes
+    from the device's start. Others raise Unsupported.
     """
 
     __slots__ = ("__weakref__", "_waits")

@@ -22,10 +22,11 @@ from tests.needs import needs
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 HEAD = "#include <inttypes.h>\n#include <stdio.h>\n#include <string.h>\n#include <hal/hal.h>\n"
 STRICT = ("-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-fsyntax-only")
-BUSES = [
-    *("gpio", "hwmon", "i2c", "iio", "led", "mmio", "pwm", "record", "sim", "spi", "uart", "vfio"),
+FRAGMENTS = [
+    *("cache", "dmabuf", "gpio", "hwmon", "i2c", "iio", "led", "memory", "mmio", "pwm", "record"),
+    *("sim", "spi", "uart", "vfio"),
 ]
-RUNS = ("mmio", "record", "registers", "sim")
+RUNS = ("cache", "memory", "mmio", "record", "registers", "sim")
 
 
 def blocks(language: str, pages: list[Path] = PAGES, part: str = "") -> list[object]:
@@ -56,7 +57,7 @@ def program(block: str) -> str:
     return HEAD + "\n".join([*included, "int main(void)\n{", *body, "return 0;\n}\n"])
 
 
-@pytest.mark.parametrize("block", blocks("c", pages(*BUSES)) + blocks("c", PAGES, "main("))
+@pytest.mark.parametrize("block", blocks("c", pages(*FRAGMENTS)) + blocks("c", PAGES, "main("))
 def test_c_compiles(block: str, tmp_path: Path) -> None:
     needs("cc")
     source = tmp_path / "block.c"
