@@ -357,7 +357,7 @@ TARGET = Target("x", 4096, "ordinary", "needed", 4096, False, True, "")
 def point(pattern: str, value: float, **change: object) -> Point:
     unit = "s" if pattern == "latency" else "B/s"
     figure = Figure(value, value * 0.9, value * 1.1, 3)
-    made = Point("target", pattern, 1 << 20, 1, 0, unit, figure, {})  # type: ignore[arg-type]
+    made = Point("target", pattern, 1 << 20, 1, 0, unit, figure, False, {})  # type: ignore[arg-type]
     return replace(made, **change)  # type: ignore[arg-type]
 
 
@@ -392,6 +392,8 @@ def test_comparisons_of_latency_and_rate_and_of_what_is_missing() -> None:
     assert compare.compare([points[0]], TARGET, 1, 1) == ()
     other = [points[0], point("read-8-chains", 5e9, block=4096)]
     assert compare.compare(other, TARGET, 1, 1) == ()
+    busy = [points[0], point("read-8-chains", 5e9, disturbed=True)]
+    assert compare.compare(busy, TARGET, 1, 1) == ()
     flush = [point("flush-lines", 1e9), point("flush-range", 9e9)]
     (pair,) = compare.compare(flush, TARGET, 1, 1)
     assert "ranges" in pair.advice
@@ -413,6 +415,8 @@ def test_bounds_follow_the_points(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kinds == ["bandwidth", "tlb", "tlb"]  # 30 ns of 100
     kinds = [b.kind for b in session.bounds(points, (), 1 << 21, 1)]
     assert kinds == ["bandwidth", "parallelism", "latency"]
+    busy = [points[0], replace(points[1], disturbed=True), *points[2:]]
+    assert "100% of the highest" in session.bounds(busy, (), 4096, 1)[0].statement
     noisy = [*points[:5], replace(points[5], figure=Figure(60e-9, 50e-9, 85e-9, 3))]
     kinds = [b.kind for b in session.bounds(noisy, (), 4096, 1)]
     assert kinds == ["bandwidth", "parallelism", "latency"]  # rounds overlap: nothing is known
@@ -422,6 +426,20 @@ def test_bounds_follow_the_points(monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = session.bounds(points, (seen,), 1 << 21, 1)
     assert verdicts[2].advice == "look up several (6.0 times as fast here)"
     assert session.bounds(points[:3], (), 4096, 1) == ()
+
+
+def test_rounds_in_which_others_had_the_processors_do_not_count() -> None:
+    memory = kernels.Memory(np.ones(4096, "u1"))
+    probe = plan.Probe("target", kernels.Loop(memory, kernels.READ, 4096, 2), 4096, 2)
+    tally = session.Tally(rates=[1.0, 2.0, 5.0], shares=[0.5, 0.89, 0.9])
+    seen = session._point(probe, tally, 2)
+    assert (seen.figure.median, seen.figure.rounds, seen.disturbed) == (5.0 * 64, 1, False)
+    seen = session._point(probe, replace(tally, shares=[0.5, 0.5, 0.8]), 2)
+    assert (seen.figure.median, seen.figure.rounds, seen.disturbed) == (2.0 * 64, 3, True)
+    assert not session._point(probe, tally, 1).disturbed  # more threads than processors
+    one = replace(probe, threads=1)
+    assert session._point(one, replace(tally, shares=[0.1] * 3), 2).figure.rounds == 3
+    assert "too low" in session._quiet([seen], 0)[0]
 
 
 # ---- counters -----------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ struct perf_result {
     uint64_t lines;       /* of all threads */
     uint64_t nanoseconds; /* mean of the threads; of one thread, those it had a processor */
     double rate;          /* lines per second, the sum over threads */
+    double share;         /* part of the time that they had a processor, mean */
 };
 
 /* Run. 0 or a negative errno: -EINVAL, -EAGAIN (no thread to be had), -EOPNOTSUPP (the processor

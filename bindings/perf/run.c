@@ -28,6 +28,7 @@ struct worker {
     pthread_t thread;
     uint64_t lines;
     uint64_t nanoseconds;
+    double share;
     int err;
 };
 
@@ -84,6 +85,7 @@ static int work(struct worker *worker, struct pattern pattern, uint64_t limit)
     had = processor_time() - had;
     worker->lines = lines;
     worker->nanoseconds = had && worker->task->threads == 1 ? had : (uint64_t)(now - start);
+    worker->share = now > start ? (double)had / (double)(now - start) : 1;
     return err;
 }
 
@@ -192,6 +194,7 @@ static int gather(const struct worker *workers, struct perf_task *task, struct p
         time += worker->nanoseconds;
         if (worker->nanoseconds)
             result->rate += (double)worker->lines * 1e9 / (double)worker->nanoseconds;
+        result->share += worker->share / task->threads;
         err = err ? err : worker->err;
     }
     result->nanoseconds = time / (task->threads ? task->threads : 1);

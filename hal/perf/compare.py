@@ -167,7 +167,8 @@ def helps(access: str, comparisons: Sequence[Comparison], *, huge: bool) -> str:
 
 
 def _side(points: Sequence[Point], side: Side, threads: int) -> Point | None:
-    return find(points, side.pattern, side.memory, 0, side.threads or threads, side.width)
+    quiet = [point for point in points if not point.disturbed]
+    return find(quiet, side.pattern, side.memory, 0, side.threads or threads, side.width)
 
 
 def _comparison(pair: Pair, naive: Point, improved: Point, target: Target) -> Comparison:

@@ -98,11 +98,13 @@ class Run:
         lines: Of all threads.
         seconds: Mean of the threads.
         rate: Lines per second, of all threads together.
+        share: Part of the time that the threads had a processor.
     """
 
     lines: int
     seconds: float
     rate: float
+    share: float
 
 
 class Loop:
@@ -161,7 +163,7 @@ class Loop:
             raise Unsupported(error, f"{self.pattern.name}: this processor has no instruction")
         if error:
             raise Error(error, f"measure {self.pattern.name}: {os.strerror(error)}")
-        return Run(result.lines, result.nanoseconds / 1e9, result.rate)
+        return Run(result.lines, result.nanoseconds / 1e9, result.rate, result.share)
 
 
 def order(lines: int, count: int, position: int = 0) -> list[int]:

@@ -56,6 +56,8 @@ class Point:
         width: Bytes of an access to device memory; 0: memory.
         unit: "B/s", or "s" for one of accesses that wait for one another.
         figure: The figure.
+        disturbed: Whether several threads had to share processors with other programs: then it is
+            too low, and compared with nothing.
         counters: By name, per line. Scaled where they had to share the processor's counters.
     """
 
@@ -66,6 +68,7 @@ class Point:
     width: int
     unit: Unit
     figure: Figure
+    disturbed: bool
     counters: Mapping[str, float]
 
     @property

@@ -34,6 +34,9 @@ SHORTEST = 0.0002
 """Seconds of one run at least: a clock tick must be nothing beside it."""
 
 
+QUIET = 0.9
+"""Part of the time that each of several threads must have had a processor for a round to count."""
+
 ROUGH = 0.25
 """A spread of the rounds, as a part of the median, from which on the report warns."""
 
@@ -43,6 +46,7 @@ class Tally:
     """What was seen of a probe."""
 
     rates: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
     lines: int = 0
     counts: dict[Wanted, Count] = field(default_factory=dict)
 
@@ -96,7 +100,7 @@ def measure(
         planned = plan(what, most, threads, processors)
         uncore, why_not = counters.memory_controllers()
         with Counters((*counters.GENERIC, *uncore)) as counting:
-            session = _Session(planned, counting)
+            session = _Session(planned, counting, processors)
             stopped = session.run(begun + seconds, rounds)
         sampled = _sample(planned.probes[0].block, what.memory)
     points = session.points()
@@ -149,8 +153,9 @@ def _touch(what: Subject, most: int, seconds: float) -> list[str]:
 class _Session:
     """Rounds over a plan."""
 
-    def __init__(self, planned: Plan, counting: Counters) -> None:
+    def __init__(self, planned: Plan, counting: Counters, processors: int) -> None:
         self._plan = planned
+        self._processors = processors
         self._counting = counting
         self._wanted = counting.counting
         self._tallies = [Tally() for _ in planned.probes]
@@ -185,6 +190,7 @@ class _Session:
 
     def _add(self, tally: Tally, run: Run, counts: Sequence[Count]) -> None:
         tally.rates.append(run.rate)
+        tally.shares.append(run.share)
         tally.lines += run.lines
         for event, count in zip(self._wanted, counts, strict=True):
             tally.counts[event] = tally.counts.get(event, NOTHING) + count
@@ -192,7 +198,9 @@ class _Session:
     def points(self) -> tuple[Point, ...]:
         """What was measured."""
         measured = zip(self._plan.probes, self._tallies, strict=True)
-        return tuple(_point(probe, tally) for probe, tally in measured if tally.rates)
+        return tuple(
+            _point(probe, tally, self._processors) for probe, tally in measured if tally.rates
+        )
 
     def missing(self) -> list[Missing]:
         """What was planned and not measured."""
@@ -225,21 +233,34 @@ def _never(share: float) -> tuple[str, str]:
             "sudo sysctl kernel.nmi_watchdog=0")  # fmt: skip
 
 
-def _point(probe: Probe, tally: Tally) -> Point:
-    width = probe.loop.memory.width
+def _quiet_rounds(probe: Probe, tally: Tally, processors: int) -> list[float]:
+    """Rates of the rounds in which several threads had a processor each; of one, all rounds.
+
+    A single thread is timed by the time that it had a processor.
+    """
+    if not 1 < probe.threads <= processors:
+        return tally.rates
+    both = zip(tally.rates, tally.shares, strict=True)
+    return [rate for rate, share in both if share >= QUIET]
+
+
+def _point(probe: Probe, tally: Tally, processors: int) -> Point:
+    quiet = _quiet_rounds(probe, tally, processors)
+    rates = quiet or tally.rates
     values = (
-        [probe.threads / rate for rate in tally.rates]
+        [probe.threads / rate for rate in rates]
         if probe.pattern.unit == "s"
-        else [rate * LINE for rate in tally.rates]
+        else [rate * LINE for rate in rates]
     )
     return Point(
         memory=probe.memory,
         pattern=probe.pattern.name,
         block=probe.block,
         threads=probe.threads,
-        width=width,
+        width=probe.loop.memory.width,
         unit=probe.pattern.unit,
         figure=Figure.of(values),
+        disturbed=not quiet,
         counters=counters.per_line(tally.counts, tally.lines)[0],
     )
 
@@ -255,7 +276,7 @@ def bounds(
     if latency is None:
         return ()
     largest = [p for p in points if p.memory == TARGET and p.block == latency.block]
-    reads = [p for p in largest if p.pattern.startswith(("read", "load"))]
+    reads = [p for p in largest if p.pattern.startswith(("read", "load")) and not p.disturbed]
     peak = max((p.rate for p in (*reads, latency)), default=0.0)
     gain = translation(points, latency, page, threads)
     huge = page >= pages.huge_size() > 0
@@ -322,12 +343,21 @@ def _switches() -> int:
 
 def _quiet(points: Sequence[Point], switches: int) -> list[str]:
     """What tells that the machine had other work."""
+    notes = []
+    disturbed = [point for point in points if point.disturbed]
+    if disturbed:
+        threads = max(point.threads for point in disturbed)
+        notes.append(
+            f"other programs had the processors while {threads} threads ran, in every round: their "
+            "figures are too low, and compared with nothing"
+        )
     spreads = [point.figure.spread for point in points]
     if not spreads or median(spreads) < ROUGH:
-        return []
+        return notes
     return [
+        *notes,
         f"the rounds of half of the figures differ by {median(spreads):.0%} or more, and other "
-        f"programs took the processor {switches} times: these figures are rough"
+        f"programs took the processor {switches} times: these figures are rough",
     ]
 
 
