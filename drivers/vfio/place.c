@@ -58,7 +58,7 @@ static int parse(struct hal_device *dev, struct place *out)
     return 0;
 }
 
-/* ---- the IOMMU ---------------------------------------------------------------------------------
+/* ---- the kernel driver -------------------------------------------------------------------------
  */
 
 /* The last part of what a link in sysfs leads to; "" when there is none. */
@@ -78,62 +78,6 @@ static void link_name(const char *folder, const char *name, char out[DRIVER_MAX]
     snprintf(out, DRIVER_MAX, "%.63s", last ? last + 1 : target);
 }
 
-static bool folder_is_empty(const char *path)
-{
-    DIR *folder = opendir(path);
-    const struct dirent *entry;
-    bool empty = true;
-
-    while (folder && (entry = readdir(folder)))
-        if (entry->d_name[0] != '.')
-            empty = false;
-    if (folder)
-        closedir(folder);
-    return empty;
-}
-
-#if defined(__x86_64__)
-#define HOW_TO_TURN_ON                                                                             \
-    "turn on VT-d or AMD-Vi in the firmware and, on Intel, boot with intel_iommu=on"
-#else
-#define HOW_TO_TURN_ON                                                                             \
-    "the firmware's tables or the device tree must describe it, and the kernel have its driver"
-#endif
-
-static int explain_no_iommu(struct hal_device *dev)
-{
-    if (!folder_is_empty("/sys/class/iommu"))
-        return hal_fail(-EOPNOTSUPP, "open", hal_device_uri(dev),
-                        "the machine's IOMMU (/sys/class/iommu) does not serve this device");
-    return hal_fail(-EOPNOTSUPP, "open", hal_device_uri(dev),
-                    "no IOMMU is on: " HOW_TO_TURN_ON "; a virtual machine needs a virtual one. "
-                    "Registers without DMA: mmio:%s; interrupts: the driver uio",
-                    hal_device_address(dev));
-}
-
-static int find_group(struct hal_device *dev, bool noiommu, struct place *out)
-{
-    char path[PATH_MAX], name[DRIVER_MAX];
-
-    link_name(out->folder, "iommu_group", name);
-    if (!*name)
-        return explain_no_iommu(dev);
-    out->group = atoi(name);
-    snprintf(path, sizeof(path), "%s/iommu_group/name", out->folder);
-    if (access(path, F_OK) || hal_node_read_text(path, name, sizeof(name)) < 0)
-        return 0; /* groups of an IOMMU need no name */
-    out->noiommu = !strcmp(name, "vfio-noiommu");
-    if (out->noiommu && !noiommu)
-        return hal_fail_plain(-EPERM, "open", hal_device_uri(dev),
-                              "VFIO runs without IOMMU here (enable_unsafe_noiommu_mode): the "
-                              "device could write anywhere in memory; open with noiommu=true if "
-                              "you trust it");
-    return 0;
-}
-
-/* ---- the kernel driver -------------------------------------------------------------------------
- */
-
 /* vfio-pci, and what knows a device better than it: mlx5_vfio_pci ... */
 static bool is_vfio(const char *driver)
 {
@@ -142,23 +86,19 @@ static bool is_vfio(const char *driver)
 
 static int check_driver(struct hal_device *dev, const struct place *place)
 {
-    char driver[DRIVER_MAX], unbind[160] = "", state[DRIVER_MAX + 40];
-    const char *folder = place->folder;
+    const char *folder = place->folder, *name = place->address;
+    char driver[DRIVER_MAX], unbind[160] = "";
 
     link_name(folder, "driver", driver);
     if (is_vfio(driver))
         return 0;
-    snprintf(state, sizeof(state),
-             *driver ? "the kernel driver %s is bound to it"
-                     : "it has no "
-                       "kernel driver%s",
-             driver);
     if (*driver)
-        snprintf(unbind, sizeof(unbind), "echo %s > %s/driver/unbind; ", place->address, folder);
+        snprintf(unbind, sizeof(unbind), "echo %s > %s/driver/unbind; ", name, folder);
     return hal_fail_plain(*driver ? -EBUSY : -ENOENT, "open", hal_device_uri(dev),
-                          "%s; give it to vfio-pci, as root: modprobe vfio-pci; echo vfio-pci > "
-                          "%s/driver_override; %secho %s > /sys/bus/pci/drivers_probe",
-                          state, folder, unbind, place->address);
+                          "%s%s%s; give it to vfio-pci, as root: modprobe vfio-pci; echo vfio-pci "
+                          "> %s/driver_override; %secho %s > /sys/bus/pci/drivers_probe",
+                          *driver ? "the kernel driver " : "it has no kernel driver", driver,
+                          *driver ? " is bound to it" : "", folder, unbind, name);
 }
 
 static bool harmless(const char *driver)
@@ -192,6 +132,67 @@ int place_explain_mates(struct hal_device *dev, const struct place *place, int e
                           "the IOMMU cannot keep it apart from functions that kernel drivers use: "
                           "%s; they are one group (%d): unbind these, or give them to vfio-pci too",
                           mates, place->group);
+}
+
+/* ---- the IOMMU ---------------------------------------------------------------------------------
+ */
+
+static bool folder_is_empty(const char *path)
+{
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+    bool empty = true;
+
+    while (folder && (entry = readdir(folder)))
+        if (entry->d_name[0] != '.')
+            empty = false;
+    if (folder)
+        closedir(folder);
+    return empty;
+}
+
+#if defined(__x86_64__)
+#define HOW_TO_TURN_ON                                                                             \
+    "turn on VT-d or AMD-Vi in the firmware and, on Intel, boot with intel_iommu=on"
+#else
+#define HOW_TO_TURN_ON                                                                             \
+    "the firmware's tables or the device tree must describe it, and the kernel have its driver"
+#endif
+
+/* Where a device tree describes the machine, a function gets its group with its first driver. */
+static int explain_no_group(struct hal_device *dev, const struct place *place)
+{
+    int err;
+
+    if (folder_is_empty("/sys/class/iommu"))
+        return hal_fail(-EOPNOTSUPP, "open", hal_device_uri(dev),
+                        "no IOMMU is on: " HOW_TO_TURN_ON "; a virtual machine needs a virtual "
+                        "one. Registers without DMA: mmio:%s; interrupts: the driver uio",
+                        hal_device_address(dev));
+    err = check_driver(dev, place);
+    return err ? err
+               : hal_fail(-EOPNOTSUPP, "open", hal_device_uri(dev),
+                          "the machine's IOMMU (/sys/class/iommu) does not serve this device");
+}
+
+static int find_group(struct hal_device *dev, bool noiommu, struct place *out)
+{
+    char path[PATH_MAX], name[DRIVER_MAX];
+
+    link_name(out->folder, "iommu_group", name);
+    if (!*name)
+        return explain_no_group(dev, out);
+    out->group = atoi(name);
+    snprintf(path, sizeof(path), "%s/iommu_group/name", out->folder);
+    if (access(path, F_OK) || hal_node_read_text(path, name, sizeof(name)) < 0)
+        return 0; /* groups of an IOMMU need no name */
+    out->noiommu = !strcmp(name, "vfio-noiommu");
+    if (out->noiommu && !noiommu)
+        return hal_fail_plain(-EPERM, "open", hal_device_uri(dev),
+                              "VFIO runs without IOMMU here (enable_unsafe_noiommu_mode): the "
+                              "device could write anywhere in memory; open with noiommu=true if "
+                              "you trust it");
+    return 0;
 }
 
 /* ---- the function's own node -------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two machines of the lab: which devices QEMU puts into them.
+"""The machines of the lab: which devices QEMU puts into them.
 
 What the kernel itself adds (i2c-stub, gpio-sim, IIO dummy, our own bus controllers, ...) is loaded
 in the guest by ``guest/setup.sh``; the names under which tests find everything are in
@@ -56,9 +56,10 @@ def x86_64(folder: Path) -> Machine:
     }
     arguments = [
         "-machine",
-        "q35,kernel-irqchip=off,nvdimm=on,nvdimm-persistence=mem-ctrl,"
+        "q35,kernel-irqchip=off,hmat=on,nvdimm=on,nvdimm-persistence=mem-ctrl,"
         "cxl=on,cxl-fmw.0.targets.0=cxl.1,cxl-fmw.0.size=4G",
         *("-cpu", "max", "-m", "1G,slots=4,maxmem=8G"),
+        *_numa(),
         *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
         # With more than one root bus every PCI device has to name its own.
         *("-device", "intel-iommu,intremap=on"),
@@ -110,9 +111,35 @@ def x86_64(folder: Path) -> Machine:
     )
 
 
+def _numa() -> list[str]:
+    """Give two memory nodes, the second without processors and slower, as the firmware tells it."""
+    told = []
+    for target, latency, bandwidth in ((0, 80, "64G"), (1, 240, "16G")):
+        place = f"hmat-lb,initiator=0,target={target},hierarchy=memory"
+        told += [
+            f"{place},data-type=access-latency,latency={latency}",
+            f"{place},data-type=access-bandwidth,bandwidth={bandwidth}",
+        ]
+    nodes = ["node,nodeid=0,cpus=0,memdev=near", "node,nodeid=1,memdev=far,initiator=0"]
+    return [
+        *("-object", "memory-backend-ram,id=near,size=896M"),
+        *("-object", "memory-backend-ram,id=far,size=128M"),
+        *(word for one in [*nodes, "dist,src=0,dst=1,val=24", *told] for word in ("-numa", one)),
+    ]
+
+
 def aarch64(folder: Path) -> Machine:
     """Give an Arm board with bit-banged SPI and I2C in its device tree, and an edu device."""
-    board = ["-machine", "virt", "-cpu", "cortex-a72", "-m", "1G"]
+    return _arm(folder, "virt")
+
+
+def aarch64_iommu(folder: Path) -> Machine:
+    """Give the same board with an SMMU before its PCI devices, and a GIC that remaps messages."""
+    return _arm(folder, "virt,iommu=smmuv3,gic-version=3")
+
+
+def _arm(folder: Path, machine: str) -> Machine:
+    board = ["-machine", machine, "-cpu", "cortex-a72", "-m", "1G"]
     return Machine(
         "aarch64",
         [*board, "-dtb", str(_device_tree(folder, board)), "-device", "edu"],

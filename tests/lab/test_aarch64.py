@@ -12,6 +12,7 @@ import pytest
 from tests.native import ROOT, built, run
 
 from .aarch64 import checks
+from .machine import Maker, aarch64, aarch64_iommu
 from .prepare import LabUnavailable, prepare
 from .vm import Guest
 
@@ -35,15 +36,17 @@ def suites() -> dict[str, dict[str, object]]:
     return commands
 
 
-def in_guest(commands: dict[str, dict[str, object]] | None = None) -> dict[str, str]:
-    """Run the checks, or commands, in one boot and give how each went."""
+def in_guest(
+    commands: dict[str, dict[str, object]] | None = None, make: Maker = aarch64
+) -> dict[str, str]:
+    """Run the checks, or commands, in one boot of a machine and give how each went."""
     try:
         kit = prepare("aarch64")
     except LabUnavailable as error:
         if os.environ.get("CI"):
             pytest.fail(f"no lab: {error}")
         pytest.skip(f"no lab: {error}")
-    with Guest(kit) as guest:
+    with Guest(kit, make) as guest:
         runner = ["python3", str(HERE / "aarch64/runner.py"), "/run/lab/results.json"]
         if commands is not None:
             (guest.exchange / "commands.json").write_text(json.dumps(commands))
@@ -76,3 +79,10 @@ def test_check(checked: dict[str, str], name: str) -> None:
 def test_c_suite(tested: dict[str, str], name: str) -> None:
     if tested[name]:
         pytest.fail(tested[name], pytrace=False)
+
+
+def test_vfio_behind_an_iommu() -> None:
+    """edu by VFIO: an SMMU between it and memory, its messages through the interrupt controller."""
+    failure = in_guest({"test_vfio": suites()["test_vfio"]}, aarch64_iommu)["test_vfio"]
+    if failure:
+        pytest.fail(failure, pytrace=False)

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 config=/sys/kernel/config
-modprobe -a virtio_console spi-gpio i2c-gpio i2c-dev lab_i2c lab_spi lab_pwm gpio-sim dma-heap
+modprobe -a virtio_console spi-gpio i2c-gpio i2c-dev lab_i2c lab_spi lab_pwm gpio-sim dma-heap vfio-pci
 mountpoint -q $config || mount -t configfs configfs $config
 chip=$config/gpio-sim/lab
 mkdir -p $chip/bank0/line0
