@@ -183,6 +183,17 @@ def test_x86(
     assert (report["persisted"] == 0) == (writeback != "none")
 
 
+@pytest.mark.parametrize(
+    ("cpu", "prefetch"), [("max", "prefetchw"), ("max,-3dnowprefetch", "prefetcht0")]
+)
+def test_x86_prefetch(
+    cpu: str, prefetch: str, newer_qemu: dict[str, str], programs: dict[str, str]
+) -> None:
+    """PREFETCHW by its feature bit alone."""
+    report = run([newer_qemu["x86_64"], "-cpu", cpu, programs["x86_64"]])
+    assert chosen(report, "prefetch-read", "prefetch-write") == ["prefetcht0", prefetch]
+
+
 @pytest.mark.parametrize("name", ["clwb", "clflushopt", "clflush", "avx", "movnti", "prefetcht0"])
 def test_x86_override(name: str, qemu: dict[str, str], programs: dict[str, str]) -> None:
     """HAL_CACHE gets what the processor has."""
