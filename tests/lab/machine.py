@@ -112,7 +112,7 @@ def x86_64(folder: Path) -> Machine:
 
 
 def _numa() -> list[str]:
-    """Give two memory nodes, the second without processors and slower, as the firmware tells it."""
+    """Give two NUMA nodes with memory, the processor on the first, with the firmware's figures."""
     told = []
     for target, latency, bandwidth in ((0, 80, "64G"), (1, 240, "16G")):
         place = f"hmat-lb,initiator=0,target={target},hierarchy=memory"
@@ -120,10 +120,10 @@ def _numa() -> list[str]:
             f"{place},data-type=access-latency,latency={latency}",
             f"{place},data-type=access-bandwidth,bandwidth={bandwidth}",
         ]
-    nodes = ["node,nodeid=0,cpus=0,memdev=near", "node,nodeid=1,memdev=far,initiator=0"]
+    nodes = ["node,nodeid=0,cpus=0,memdev=node0", "node,nodeid=1,memdev=node1,initiator=0"]
     return [
-        *("-object", "memory-backend-ram,id=near,size=896M"),
-        *("-object", "memory-backend-ram,id=far,size=128M"),
+        *("-object", "memory-backend-ram,id=node0,size=768M"),
+        *("-object", "memory-backend-ram,id=node1,size=256M"),
         *(word for one in [*nodes, "dist,src=0,dst=1,val=24", *told] for word in ("-numa", one)),
     ]
 
