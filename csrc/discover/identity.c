@@ -2,6 +2,7 @@
 /* Who a device is, whatever it is called today. The rule is written in discovery/identity.py. */
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -82,7 +83,7 @@ static const char *number_of(struct tree *tree, struct node *node)
     if (!strcmp(kind, "net"))
         return mac(tree, node);
     if (!strcmp(kind, "cxl")) {
-        unsigned long long serial = (unsigned long long)node_integer(tree, node, "serial", 0);
+        unsigned long long serial = strtoull(node_attr(tree, node, "serial"), NULL, 0);
         return serial ? arena_print(tree->arena, "cxl 0x%llx", serial) : "";
     }
     if (!strcmp(kind, "nd")) {
@@ -131,15 +132,26 @@ static size_t stem(const char *name)
     return len;
 }
 
+/* What the folder of a device holds; devices of one folder mostly come one after the other. */
+static const char **siblings(struct tree *tree, const struct node *node)
+{
+    size_t len = (size_t)(strrchr(node->path, '/') - node->path);
+
+    if (!tree->siblings || strlen(tree->siblings_of) != len ||
+        strncmp(tree->siblings_of, node->path, len) != 0) {
+        tree->siblings_of = arena_text(tree->arena, node->path, len);
+        tree->siblings = tree_names(tree, tree->siblings_of);
+    }
+    return tree->siblings;
+}
+
 /* Which of its siblings with the same stem it is. */
 static unsigned rank(struct tree *tree, const struct node *node)
 {
     size_t len = stem(node->name);
     unsigned before = 0;
-    const char *folder =
-        arena_text(tree->arena, node->path, (size_t)(strrchr(node->path, '/') - node->path));
 
-    for (const char **name = tree_names(tree, folder); *name; name++) {
+    for (const char **name = siblings(tree, node); *name; name++) {
         if (!strcmp(*name, node->name))
             return before;
         before += stem(*name) == len && !strncmp(*name, node->name, len);

@@ -49,6 +49,8 @@ struct tree {
     struct arena *arena;
     const char *root; /* without a slash at its end */
     struct node *chains[NODE_CHAINS];
+    const char *siblings_of; /* the folder that was listed last to tell its devices apart */
+    const char **siblings;
 };
 
 /* The device whose folder is `path`; NULL when there is no memory. */

@@ -335,7 +335,7 @@ static bool cxl(struct tree *tree, struct node *node, struct facts *facts)
         return true;
     }
     facts->model = "CXL memory device";
-    if (node_integer(tree, node, "serial", 0))
+    if (strtoull(node_attr(tree, node, "serial"), NULL, 0))
         facts->serial = node_attr(tree, node, "serial");
     facts->node = node_devnode(tree, node);
     return is_numbered(node->name, "mem");
@@ -352,6 +352,16 @@ static bool by_node(struct tree *tree, struct node *node, struct facts *facts)
 static bool drm(struct tree *tree, struct node *node, struct facts *facts)
 {
     return starts(node->name, "renderD") && by_node(tree, node, facts);
+}
+
+#define PROCESSING_ACCELERATOR 0x12 /* PCI Code and ID Assignment Specification, section 1.19 */
+
+/* A PCI function that says it is an accelerator, and that no kernel driver has taken. */
+static bool waiting(struct tree *tree, struct node *node, struct facts *facts)
+{
+    facts->hint = true;
+    return node_integer(tree, node, "class", 0) >> 16 == PROCESSING_ACCELERATOR &&
+           !has_driver(tree, node);
 }
 
 static bool named(struct tree *tree, struct node *node, struct facts *facts)
@@ -409,6 +419,9 @@ const struct source discover_sources[] = {
     {"memory", "cxl", cxl},
     {"accelerator", "drm", drm},
     {"accelerator", "accel", by_node},
+    {"accelerator", "hailo_chardev", by_node},
+    {"accelerator", "apex", by_node},
+    {"accelerator", "pci", waiting},
     {"accelerator", "fpga_manager", named},
     {"accelerator", "remoteproc", remoteproc},
     {"network", "net", network},
