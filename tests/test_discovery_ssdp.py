@@ -120,6 +120,7 @@ def test_one_thing_said_in_two_ways_is_refused() -> None:
 def test_control_characters_are_taken_out() -> None:
     read = parse(b"NOTIFY * HTTP/1.1\r\nSERVER: a\x1b[31mb\rc\x00\xff\xe2\x80\xaed\r\n\r\n")
     assert read.get("SERVER") == "a[31mbc\ufffdd"
+    assert parse(b"NOTIFY * HTTP/1.1\r\nSERVER:\x01\t a\tb \x01\r\n").get("SERVER") == "a b"
 
 
 @pytest.mark.parametrize(

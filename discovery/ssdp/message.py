@@ -178,7 +178,7 @@ def _field(line: bytes) -> tuple[str, str]:
     name, colon, value = line.partition(b":")
     if not colon or not _NAME.fullmatch(name):
         raise MessageError(f"read header: not a field ({line[:40]!r})")
-    text = plain(value.decode("utf-8", "replace").strip(" \t"))
+    text = plain(value.decode("utf-8", "replace").replace("\t", " ")).strip(" ")
     if len(text) > VALUE_MAX:
         raise MessageError(f"read header: a value of {len(text)} characters (at most {VALUE_MAX})")
     return name.decode("ascii").upper(), text

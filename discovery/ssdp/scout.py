@@ -57,6 +57,7 @@ class SsdpScout:
                 await together(transport.follow(), listening.keep(), liveness.run())
             finally:
                 listening.close()
+                roster.replace(SOURCE, ())
 
 
 class _Listening:

@@ -181,6 +181,10 @@ class Transport:
         self._shared.clear()
         self._own.clear()
         self._joined.clear()
+        for about in (*self._wrong, *self._unsent):
+            self._listener.trouble("", about)
+        self._wrong.clear()
+        self._unsent.clear()
 
     async def follow(self) -> None:
         """Keep to the interfaces as they come and go, until cancelled."""
