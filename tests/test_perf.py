@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,16 +249,20 @@ def test_time_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.seconds < 10
 
 
-def test_cancelling_gives_what_was_measured() -> None:
+def test_cancelling_gives_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt() -> None:
-        if not done.wait(0.5):
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        begun.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    done = threading.Event()
+    def add(*arguments: Any) -> None:
+        begun.set()
+        real(*arguments)
+
+    begun, real = threading.Event(), session._Session._add
+    monkeypatch.setattr(session._Session, "_add", add)
     thread = threading.Thread(target=interrupt)
     thread.start()
     report = perf.measure(np.ones(1 << 20, "u1"), seconds=60, rounds=1000)
-    done.set()
     thread.join()
     assert report.stopped == "cancelled"
     assert report.seconds < 30

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -99,6 +99,19 @@ def test_wrong_use(arguments: tuple[str, ...], code: int, words: str) -> None:
     assert words in run.stderr
 
 
+def processor_seconds(folder: Path) -> float:
+    """What a process has had; proc(5): utime and stime."""
+    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, while the process runs."""
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
 def test_ctrl_c_gives_what_was_measured() -> None:
     command = [sys.executable, "-m", "hal.probe", "bench", MEMFD, "--seconds", "60"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -109,11 +122,10 @@ def test_ctrl_c_gives_what_was_measured() -> None:
         text=True,
         env=environment,
     ) as process:
-        stat = Path(f"/proc/{process.pid}/stat")
-        tick = os.sysconf("SC_CLK_TCK")
-        while sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13])) < tick:
-            assert process.poll() is None  # a second of the processor: it has begun to measure
-            time.sleep(0.05)
+        folder = Path(f"/proc/{process.pid}")
+        wait(process, lambda: "memfd:bench" in (folder / "maps").read_text())
+        begun = processor_seconds(folder)
+        wait(process, lambda: processor_seconds(folder) > begun + 0.5)  # it measures
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
