@@ -17,6 +17,7 @@ from .query import Query
 from .record import Record
 from .roster import Roster, Snapshot
 from .scout import Scout
+from .within import within
 
 SCOUTS: Final = {
     "local": ("local", "LocalScout"),
@@ -157,7 +158,7 @@ class Engine:
 
     async def _first_look(self) -> None:
         try:
-            await asyncio.wait_for(self._looked.wait(), _FIRST_LOOK)
+            await within(_FIRST_LOOK, self._looked.wait())
         except asyncio.TimeoutError:
             _log.warning("the first look at this machine takes more than %.0f s", _FIRST_LOOK)
 

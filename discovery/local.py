@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from .inventory import Standing
 from .record import Inventory
 from .roster import Roster, Sighting
+from .within import within
 
 if TYPE_CHECKING:
     from .uevents import Uevents
@@ -137,7 +138,7 @@ class LocalScout:
         while (left := self._next() - time.monotonic()) > 0:
             self._wake.clear()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), left)
+                await within(left, self._wake.wait())
         self._whole = self._whole or self._whole_due <= time.monotonic()
 
     def _next(self) -> float:

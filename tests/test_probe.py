@@ -27,7 +27,7 @@ from hal.probe.exercise import Exercise
 from .machine import UNPRIVILEGED, Machine, workbench
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("list", "show", "test", "drivers", "cache", "bench", "explain")
+COMMANDS = ("list", "show", "test", "drivers", "cache", "bench", "explain", "find")
 
 SCHEMA = json.loads((ROOT / "docs/hal-probe.schema.json").read_text())
 

@@ -61,7 +61,10 @@ def cli() -> None:
 @cli.command(
     "list",
     epilog=_examples(
-        "hal-probe list", "hal-probe list --class serial --class i2c", "hal-probe list --json"
+        "hal-probe list",
+        "hal-probe list --class serial --class i2c",
+        "hal-probe list --tree",
+        "hal-probe list --json",
     ),
 )
 @click.option(
@@ -74,13 +77,63 @@ def cli() -> None:
     help=f"Only this class; may be repeated. One of: {', '.join(CLASSES)}.",
 )
 @click.option("--holders", is_flag=True, help="Also find out which process holds what; slower.")
+@click.option("--tree", is_flag=True, help="Below each controller its buses, then their devices.")
 @_root
 @_json
-def list_(classes: tuple[str, ...], holders: bool, root: str, json: bool) -> int:
+def list_(classes: tuple[str, ...], holders: bool, tree: bool, root: str, json: bool) -> int:
     """List the devices of this machine. None is opened."""
     from .listing import run
 
-    return run(root, classes, holders=holders, json=json)
+    return run(root, classes, holders=holders, json=json, tree=tree)
+
+
+@cli.command(
+    epilog=_examples(
+        "hal-probe find",
+        "hal-probe find --class remote --watch",
+        "hal-probe find 'vendor=FTDI state=ready'",
+        "hal-probe find --type _iio._tcp --timeout 10 --json",
+        "hal-probe find --host bench-3.example.org --no-network",
+    ),
+)
+@click.argument("query", nargs=-1)
+@click.option("--class", "-c", "classes", multiple=True, type=click.Choice(CLASSES),
+              metavar="CLASS", help="Only this class; may be repeated.")  # fmt: skip
+@click.option("--type", "-t", "types", multiple=True, metavar="TYPE",
+              help="Only this DNS-SD type (_iio._tcp) or SSDP urn; may be repeated.")  # fmt: skip
+@click.option("--watch", is_flag=True, help="Go on, and tell what comes and goes.")
+@click.option("--timeout", type=click.FloatRange(0, 3600), default=3.0, show_default=True,
+              metavar="SECONDS", help="For the network; it may end sooner.")  # fmt: skip
+@click.option("--no-network", is_flag=True, help="No search by mDNS and SSDP.")
+@click.option("--host", "hosts", multiple=True, metavar="HOST",
+              help="Ask this machine where multicast does not reach; may be repeated.")  # fmt: skip
+@click.option("--domain", "domains", multiple=True, metavar="DOMAIN",
+              help="Search this domain by unicast DNS; may be repeated.")  # fmt: skip
+@click.option("--interface", "interfaces", multiple=True, metavar="NAME",
+              help="Search on this network interface only; may be repeated.")  # fmt: skip
+@_json
+def find(
+    query: tuple[str, ...],
+    classes: tuple[str, ...],
+    types: tuple[str, ...],
+    watch: bool,
+    timeout: float,
+    no_network: bool,
+    hosts: tuple[str, ...],
+    domains: tuple[str, ...],
+    interfaces: tuple[str, ...],
+    json: bool,
+) -> int:
+    """Find devices, here and on the network, as they appear. None is opened.
+
+    QUERY is key=pattern (class, vendor, model, serial, host, driver, state, trust, name, uri ...)
+    or the URI, name or id of one device; docs/discovery.md has all of it. With --json one object a
+    line. The exit code is 3 when a query finds nothing.
+    """
+    from .find import Where, run
+
+    where = Where(not no_network, hosts, domains, interfaces or None)
+    return run(query, classes, types, where, timeout=timeout, watch=watch, json=json)
 
 
 @cli.command(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from hal.discovery import CLASSES, Inventory, Record, local_inventory
 
@@ -15,12 +15,16 @@ _TELLING = ("size", "lines", "channels", "sensors", "speed", "link")
 """Properties worth a place in a list, with `_worded`."""
 
 
-def run(root: str, classes: Collection[str], *, holders: bool, json: bool) -> Exit:
-    """Print the inventory."""
+def run(
+    root: str, classes: Collection[str], *, holders: bool, json: bool, tree: bool = False
+) -> Exit:
+    """Print the inventory, as a list or as a tree."""
     drivers = usable_drivers()
     inventory = local_inventory(root, drivers=drivers, holders=holders, classes=classes or CLASSES)
     if json:
         output.emit("list", _data(inventory))
+    elif tree:
+        output.table(("NAME", "CLASS", "URI", "STATE", "WHAT"), _branches(inventory))
     else:
         _print(inventory)
     return Exit.OK
@@ -64,9 +68,33 @@ def _rows(inventory: Inventory) -> Iterable[tuple[str, ...]]:
         if record.device_class != device_class:
             device_class = record.device_class
             yield (device_class,)
-        what = ", ".join(filter(None, [*record.names, record.description, *_worded(record)]))
         driver, uri = record.driver or "-", record.uri or "-"
-        yield f"  {record.name}", driver, uri, record.state, what or "-"
+        yield f"  {record.name}", driver, uri, record.state, what(record)
+
+
+def _branches(inventory: Inventory) -> Iterable[tuple[str, ...]]:
+    """The devices as a tree: below each controller its buses, below each bus its devices."""
+    below: dict[str, list[Record]] = {}
+    for record in inventory:
+        below.setdefault(record.parent, []).append(record)
+    return _branch(below, "", "")
+
+
+def _branch(
+    below: Mapping[str, list[Record]], parent: str, indent: str
+) -> Iterable[tuple[str, ...]]:
+    records = below.get(parent, [])
+    for record in records:
+        last = record is records[-1]
+        knot, rail = ("", "") if not parent else ("`-- ", "    ") if last else ("|-- ", "|   ")
+        name, uri = f"{indent}{knot}{record.name}", record.uri or "-"
+        yield name, record.device_class, uri, record.state, what(record)
+        yield from _branch(below, record.id, indent + rail)
+
+
+def what(record: Record) -> str:
+    """What a device is, in one line; "-" when nothing is known."""
+    return ", ".join(filter(None, [*record.names, record.description, *_worded(record)])) or "-"
 
 
 def _worded(record: Record) -> Iterable[str]:

@@ -27,11 +27,18 @@ _LAST = 20
 """Least width of the last column of a table."""
 
 _STYLES = {
-    **dict.fromkeys(("free", "ready", "pass", "ok", "registered", "loadable"), "green"),
-    **dict.fromkeys(("denied", "no driver", "fail", "refused"), "red"),
-    **dict.fromkeys(("busy", "no node"), "yellow"),
-    **dict.fromkeys(("kernel", "present", "skip"), "dim"),
+    **dict.fromkeys(
+        ("free", "ready", "reachable", "pass", "ok", "registered", "loadable"), "green"
+    ),
+    **dict.fromkeys(("denied", "no driver", "fail", "refused", "cloned"), "red"),
+    **dict.fromkeys(("busy", "no node", "silent"), "yellow"),
+    **dict.fromkeys(("kernel", "present", "skip", "announced"), "dim"),
 }
+
+
+def style(word: str) -> str:
+    """The colour of a state or a result, "" for none."""
+    return _STYLES.get(word, "")
 
 
 def emit(command: str, data: Mapping[str, Any]) -> None:
