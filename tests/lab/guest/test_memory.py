@@ -10,6 +10,7 @@ import ctypes
 import errno
 import functools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -352,6 +353,39 @@ def test_huge_pages() -> None:
             del array
     finally:
         HUGE.write_text("0")
+
+
+# ---- NUMA ---------------------------------------------------------------------------------------
+
+
+def nodes_of(array: NDArray[Any]) -> set[int]:
+    """The nodes that the pages under an array are on, as the kernel has them."""
+    address = array.__array_interface__["data"][0]
+    lines = Path("/proc/self/numa_maps").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(f"{address:08x}"))
+    return {int(word[1]) for word in line.split() if re.fullmatch(r"N\d=\d+", word)}
+
+
+@pytest.mark.parametrize("node", [0, 1])
+@pytest.mark.parametrize("address", ["memfd:placed", "shm:/placed"])
+def test_memory_is_on_the_node_asked_for(address: str, node: int) -> None:
+    create = address.startswith("shm:")
+    uri = f"memory:{address}"
+    with hal.Memory.open(uri, size=1 << 20, node=node, create=create) as device:
+        assert device.numa_node == node
+        array = device.array()
+        array[:] = 1
+        assert nodes_of(array) == {node}
+        again = hal.Memory.open(f"memory:fd:{device.fileno()}")
+        with again:  # who takes it over gets what was placed
+            assert nodes_of(again.array()[:1]) <= {node}
+    if create:
+        Path("/dev/shm/placed").unlink()
+
+
+def test_a_node_without_memory_is_named() -> None:
+    with pytest.raises(hal.InvalidArgument, match=r"node=7; nodes with memory: 0-1"):
+        hal.open("memory:memfd:x", size=8192, node=7)
 
 
 # ---- dma-buf ------------------------------------------------------------------------------------
