@@ -284,6 +284,8 @@ class Liveness:
     def _show(self, entry: _Entry, detail: str = "") -> bool:
         if not entry.state:
             return True
+        if entry.state == "announced" and not entry.place:
+            return self._roster.see(entry.sighting)
         record = entry.sighting.record
         seen = time.time() if entry.state == "reachable" else record.last_seen
         record = replace(record, state=entry.state, detail=detail or record.detail, last_seen=seen)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from . import foreign, txt
 from .foreign import bracketed
@@ -97,17 +97,17 @@ def sighting(service: Service, source: str, key: str, *, origin: str = "") -> Si
         raise ValueError("it has no address that can be reached")
     if not 0 < service.port < 65536:
         raise ValueError(f"its port is {service.port}")
-    record, boot = _ours(service) if service.type == txt.SERVICE else (_foreign(service), "")
-    places = [f"ip {address}" for address in service.addresses]
-    if boot:
-        places.append(f"boot {boot}")
-    elif service.type != txt.SERVICE and service.host:
-        places.append(f"host {printable(service.host).lower()}")
-    addresses = tuple(
+    shown = tuple(
         f"[{ip}]:{service.port}" if ":" in ip else f"{ip}:{service.port}"
         for ip in service.addresses
     )
-    record = replace(record, sources=(source,), addresses=addresses, last_seen=time.time())
+    places = [f"ip {address}" for address in service.addresses]
+    if service.type == txt.SERVICE:
+        record, boot = _ours(service, source, shown)
+        places += [f"boot {boot}"] if boot else []
+    else:
+        record = _foreign(service, source, shown)
+        places += [f"host {record.host.lower()}"] if record.host else []
     return Sighting(source, key, record, frozenset(places), origin)
 
 
@@ -118,7 +118,7 @@ def endpoints(service: Service) -> tuple[tuple[str, int], ...]:
     return tuple((address, service.port) for address in service.addresses[:ENDPOINTS_MAX])
 
 
-def _ours(service: Service) -> tuple[Record, str]:
+def _ours(service: Service, source: str, addresses: tuple[str, ...]) -> tuple[Record, str]:
     """The record of a HAL device, and its boot."""
     read = txt.parse(service.text)
     said = txt.decode(read)
@@ -134,18 +134,20 @@ def _ours(service: Service) -> tuple[Record, str]:
         name=f"hal-{said.id[:8]}",
         device_class="remote",
         model=said.model,
-        driver="",
         uri=f"hal://{bracketed(service.addresses[0])}:{service.port}",
+        addresses=addresses,
         properties={name: value for name, value in properties.items() if value},
         state="announced",
         detail=read.problem,
         host=printable(service.host),
         trust="unverified",
+        sources=(source,),
+        last_seen=time.time(),
     )
     return record, said.boot
 
 
-def _foreign(service: Service) -> Record:
+def _foreign(service: Service, source: str, addresses: tuple[str, ...]) -> Record:
     kind = foreign.KINDS[service.type]
     read = txt.parse(service.text)
     said = foreign.product(kind, read)
@@ -163,9 +165,12 @@ def _foreign(service: Service) -> Record:
         vendor=said.vendor,
         model=said.model or kind.what,
         serial=said.serial,
+        addresses=addresses,
         properties=properties,
         state="announced",
         detail=read.problem,
         host=printable(service.host),
         trust="unverified",
+        sources=(source,),
+        last_seen=time.time(),
     )

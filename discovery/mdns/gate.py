@@ -12,6 +12,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ PACKETS_BURST, PACKETS_RATE = 40_000, 1000
 SENDERS_MAX = 4096
 """Senders that are told apart; of more than these, the one heard longest ago starts anew."""
 
+RECEIVE_BUFFER = 2 << 20
+"""Bytes that wait in a socket: a thousand devices answer within 100 ms. The kernel may give less
+(net.core.rmem_max)."""
+
+_SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29  # <linux/in.h>, <linux/in6.h>
 
 
@@ -53,7 +59,7 @@ class Gate:
             transport = wrapped.transport
             inner = transport.get_protocol()
             if not isinstance(inner, _Guarded):
-                _own_link_only(transport.get_extra_info("socket"))
+                _prepare(transport.get_extra_info("socket"))
                 transport.set_protocol(_Guarded(self, inner))
 
     def admits(self, sender: str, size: int) -> bool:
@@ -110,8 +116,11 @@ class _Guarded(asyncio.DatagramProtocol):
         self._inner.connection_lost(exc)
 
 
-def _own_link_only(sock: socket.socket) -> None:
-    """A socket hears the groups it joined on its own link, not those that others joined (Linux)."""
+def _prepare(sock: socket.socket) -> None:
+    """Hear the groups joined on this link, not those that others joined (Linux); with patience."""
     sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    with suppress(PermissionError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)

@@ -7,6 +7,7 @@ import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from ..netlink import Interface
 from ..roster import Roster
 from ..service import TYPES, Service, endpoints, ranked, scoped, sighting
 from ..sysfs import printable
+from ..within import within
 from .gate import Gate
 from .segment import segment
 
@@ -34,6 +36,10 @@ DOMAIN = ".local."
 
 GRACE = 5.0
 """Seconds that a link's devices have to be heard again when its addresses have changed."""
+
+
+MANY, MANY_MORE, MANY_TIME = 1000, 1.02, 15.0
+"""From so many services on, more by this factor within so many seconds: others were not heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +180,26 @@ class _Browser:
             self._flooded.clear()
             browser = AsyncServiceBrowser(mdns.zeroconf, types, handlers=[self._changed])
             try:
-                await self._flooded.wait()
+                await self._grown()
             finally:
                 await browser.async_cancel()
-            await asyncio.sleep(self.bounds.ban)
-            self._trouble("", "flood")
+            if self._flooded.is_set():
+                await asyncio.sleep(self.bounds.ban)
+                self._trouble("", "flood")
+
+    async def _grown(self) -> None:
+        """Return when there was a flood; or when there are so many that some were not heard.
+
+        When thousands answer at once, packets are lost; zeroconf asks four times within 15 s. As
+        long as that brings many new ones, it is worth asking again.
+        """
+        while True:
+            before = len(self.names)
+            with suppress(asyncio.TimeoutError):
+                await within(MANY_TIME, self._flooded.wait())
+                return
+            if len(self.names) >= max(MANY, before * MANY_MORE):
+                return
 
     async def _forget(self, keys: set[str]) -> None:
         """Lose what was there before this link's addresses changed, and is not heard again."""

@@ -94,6 +94,12 @@ class Process:
             self._queue.put(line.decode("utf-8", "replace").rstrip("\n"))
         self._queue.put(None)
 
+    def send(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self._entry.stdin
+        self._entry.stdin.write(f"{line}\n".encode())
+        self._entry.stdin.flush()
+
     def expect(self, text: str, timeout: float = 10) -> str:
         """Wait for a line that holds a text, from here on, and return it."""
         end = time.monotonic() + timeout
@@ -302,6 +308,18 @@ class Net:
             f"ip addr add fd77:0:{number}::{last:x}/64 dev {device} nodad;"
             f"ip link set {device} up",
         )
+
+    def crowd(self, host: Host, count: int, *mode: str) -> Process:
+        """Many devices on one host (see crowd.py); the other hosts know the way to them."""
+        host.run("ip", "route", "replace", "local", "10.78.0.0/16", "dev", "lo")
+        for other in self.hosts:
+            if other is not host:
+                other.run("ip", "route", "replace", "10.78.0.0/16", "via", host.address)
+        devices = host.popen(
+            sys.executable, "-m", "tests.net.crowd", str(count), host.address, *mode
+        )
+        devices.expect("ready")
+        return devices
 
     def filter_multicast(self, host: Host, device: str = "eth0") -> None:
         """Let no multicast packet through to a host, as many switches and clouds do."""
