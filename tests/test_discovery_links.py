@@ -246,6 +246,27 @@ def test_cxl_memory_and_what_is_made_of_it(machine: Machine) -> None:
     assert (both.numa_node, both.distances) == (1, {0: 20, 1: 10})
 
 
+@pytest.mark.parametrize("told", ["address", "provider"])
+def test_persistent_cxl_memory(machine: Machine, told: str) -> None:
+    """Its device DAX hangs on the NVDIMM driver's bus, not on the CXL one."""
+    expander(machine, 0, "0c")
+    attrs = {"target0": "decoder2.0", "resource": "0x190000000"}
+    machine.device(f"{CXL}/decoder0.0/region0", "bus/cxl", attrs=attrs)
+    bus = f"{CXL}/nvdimm-bridge0/ndbus0"
+    machine.device(f"{bus}/nmem0", "bus/nd", attrs={"state": "idle"})
+    attrs = {"mapping0": "nmem0,0,268435456,0"}
+    if told == "address":
+        attrs["resource"] = "0x190000000"  # For root alone.
+    else:
+        machine.write(f"/sys{bus}/nmem0/cxl/provider", "pmem0\n")  # Linux 6.4
+        machine.device("/devices/pci0000:0c/0000:0c:00.0/0000:0d:00.0/mem0/pmem0", "bus/cxl")
+    region = machine.device(f"{bus}/region0", "bus/nd", attrs=attrs)
+    machine.device(f"{region}/dax0.0/dax0.0", "bus/dax", attrs={"size": "4096"})
+    link = link_of(machine, "dax0.0")
+    assert (link.bus, link.bandwidth) == ("cxl", link_of(machine, "mem0").bandwidth)
+    assert link.bandwidth is not None
+
+
 def test_a_device_that_caches_suits_coherent_work(machine: Machine) -> None:
     expander(machine, 0, "0c")
     machine.write(f"/sys{CXL}/port1/endpoint2/decoder2.0/target_type", "accelerator\n")

@@ -18,6 +18,10 @@ def memories(node: Node) -> list[Node]:
             return [step]
         if step.subsystem == "cxl" and re.fullmatch(r"region\d+", step.name):
             return _targets(step)
+        if step.subsystem == "nd" and re.fullmatch(r"nmem\d+", step.name):
+            return _persistent([step])
+        if step.subsystem == "nd" and re.fullmatch(r"region\d+", step.name):
+            return _at(step) or _persistent(_modules(step))
     return []
 
 
@@ -46,6 +50,30 @@ def _decoders(memory: Node) -> list[Node]:
         for node in memory.tree.nodes("cxl")
         if node.name.startswith("decoder") and _memory_of(node) == memory.path
     ]
+
+
+def _at(region: Node) -> list[Node]:
+    """The devices of the CXL region at the addresses of a persistent one; they are for root."""
+    start = region.attr("resource")
+    regions = (node for node in region.tree.nodes("cxl") if node.name.startswith("region"))
+    found = (_targets(node) for node in regions if start and node.attr("resource") == start)
+    return next(found, [])
+
+
+def _modules(region: Node) -> list[Node]:
+    """The NVDIMMs that a persistent region is made of ("mapping0": name, start, length, place)."""
+    names = sorted(name for name in region.names() if re.fullmatch(r"mapping\d+", name))
+    wanted = {region.attr(name).split(",")[0] for name in names}
+    return [node for node in region.tree.nodes("nd") if node.name in wanted]
+
+
+def _persistent(modules: list[Node]) -> list[Node]:
+    """The CXL memory devices that NVDIMMs really are; those of other kinds are left out."""
+    if not modules:
+        return []
+    providers = {module.attr("cxl/provider") for module in modules} - {""}
+    found = (node for node in modules[0].tree.nodes("cxl") if node.name in providers)
+    return [above for above in (node.parent for node in found) if above is not None]
 
 
 def _targets(region: Node) -> list[Node]:
