@@ -7,7 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,19 @@ from .compare import compare, helps
 from .counters import NOTHING, Count, Counters, Wanted
 from .kernels import Loop, Memory, Run
 from .plan import DRAM, HUGE, TARGET, Plan, Probe, plan
-from .report import LINE, Bound, Comparison, Event, Figure, Loads, Missing, Point, Report, find
+from .report import (
+    LINE,
+    Bound,
+    Comparison,
+    Event,
+    Figure,
+    Loads,
+    Missing,
+    Point,
+    Report,
+    Target,
+    find,
+)
 from .size import text
 from .subject import Subject, subject
 
@@ -97,6 +109,7 @@ def measure(
     processors = len(os.sched_getaffinity(0))
     with subject(target, write=write, registers=registers) as what:
         notes = _touch(what, most, seconds)
+        about = _with_pages(what)
         planned = plan(what, most, threads, processors)
         uncore, why_not = counters.memory_controllers()
         with Counters((*counters.GENERIC, *uncore)) as counting:
@@ -104,9 +117,9 @@ def measure(
             stopped = session.run(begun + seconds, rounds)
         sampled = _sample(planned.probes[0].block, what.memory)
     points = session.points()
-    comparisons = compare(points, what.target, threads, processors)
+    comparisons = compare(points, about, threads, processors)
     return Report(
-        target=what.target,
+        target=about,
         threads=threads,
         processors=processors,
         cache=pages.last_level_cache(),
@@ -114,12 +127,19 @@ def measure(
         stopped=stopped,
         points=points,
         comparisons=comparisons,
-        bounds=bounds(points, comparisons, what.target.page, threads),
+        bounds=bounds(points, comparisons, about.page, threads),
         events=(*session.events(why_not), *([sampled] if isinstance(sampled, Event) else [])),
         loads=None if isinstance(sampled, Event) else sampled,
         missing=(*planned.missing, *session.missing()),
-        notes=(*notes, *_notes(points, what, threads), *_quiet(points, _switches() - switched)),
+        notes=(*notes, *_notes(points, about, threads), *_quiet(points, _switches() - switched)),
     )
+
+
+def _with_pages(what: Subject) -> Target:
+    """What is measured, with the size of its pages: known once they are there."""
+    if what.target.device_memory:
+        return what.target
+    return replace(what.target, page=pages.page_size(what.memory.address))
 
 
 def _sample(block: int, memory: Memory) -> Loads | Event:
@@ -316,19 +336,19 @@ def translation(points: Sequence[Point], latency: Point, page: int, threads: int
     return min(ordinary.figure.median - huge.figure.median, latency.figure.median)
 
 
-def _notes(points: Sequence[Point], what: Subject, threads: int) -> list[str]:
+def _notes(points: Sequence[Point], target: Target, threads: int) -> list[str]:
     notes = []
     largest = max((p.block for p in points if p.memory == TARGET), default=0)
     level = pages.last_level_cache()
-    if not what.target.device_memory and 0 < largest <= level:
+    if not target.device_memory and 0 < largest <= level:
         notes.append(
             f"the largest block, {text(largest)}, fits into the last-level cache of {text(level)}: "
             "the figures are the cache's, not the memory's"
         )
-    if what.target.page == 0 and not what.target.device_memory:
+    if target.page == 0 and not target.device_memory:
         notes.append("the size of its pages is not known")
     for pattern, name in (("read", "reading in order"), ("latency", "latency")):
-        here = find(points, "load" if pattern == "read" and what.target.device_memory else pattern,
+        here = find(points, "load" if pattern == "read" and target.device_memory else pattern,
                     TARGET, 0, threads)  # fmt: skip
         dram = find(points, pattern, DRAM, 0, threads)
         if here is not None and dram is not None:

@@ -13,7 +13,6 @@ from hal.device import Device
 from hal.errors import InvalidArgument, NoAttribute, NotFound, PermissionDenied, Unsupported
 from hal.memory import Dmabuf
 
-from . import pages
 from .kernels import Memory
 from .report import Missing, Target
 
@@ -83,7 +82,7 @@ def _of_buffer(buffer: AnyBuffer, *, write: bool) -> Subject:
         )
     memory = Memory(buffer)
     return Subject(
-        _target(f"{type(buffer).__name__} of {view.nbytes} bytes", view.nbytes, memory, facts,
+        _target(f"{type(buffer).__name__} of {view.nbytes} bytes", view.nbytes, facts,
                 device_memory=False, written=write),
         memory,
         narrow=None,
@@ -102,7 +101,7 @@ def _of_device(device: Device, *, write: bool, registers: bool) -> Subject:
     if not _is_device_memory(device, facts):
         memory = Memory(mapping)
         return Subject(
-            _target(device.uri, len(mapping), memory, facts, device_memory=False,
+            _target(device.uri, len(mapping), facts, device_memory=False,
                     written=may_write),
             memory, None, None, may_write, anonymous=False,
             missing=() if may_write else (OVERWRITE,),
@@ -133,7 +132,7 @@ def _of_device_memory(
             missing.append(Missing("write-combining", str(error)))
     written = write and prefetchable
     return Subject(
-        _target(device.uri, len(mapping), memory, facts, device_memory=True, written=written),
+        _target(device.uri, len(mapping), facts, device_memory=True, written=written),
         memory,
         Memory(mapping, 4) if prefetchable else None,
         combining,
@@ -155,14 +154,14 @@ def _map(device: Device, *, write: bool) -> Mapping:
 
 
 def _target(
-    name: str, size: int, memory: Memory, facts: cache.Facts, *, device_memory: bool, written: bool
+    name: str, size: int, facts: cache.Facts, *, device_memory: bool, written: bool
 ) -> Target:
     return Target(
         name=name,
         size=size,
         kind=facts.kind,
         flush=facts.flush,
-        page=0 if device_memory else pages.page_size(memory.address),
+        page=0,
         device_memory=device_memory,
         written=written,
         reason=facts.reason,
