@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .acpi import acpi_console, acpi_devices, acpi_tables
     from .change import Change
     from .devicetree import DeviceTree, TreeNode, device_tree
+    from .links import Link, local_links
     from .query import Query
     from .roster import Limits, Roster, Sighting, Snapshot
     from .search import Devices, devices
@@ -35,6 +36,7 @@ __all__ = [
     "Devices",
     "Inventory",
     "Limits",
+    "Link",
     "Problem",
     "Query",
     "Record",
@@ -50,6 +52,7 @@ __all__ = [
     "devices",
     "local_devices",
     "local_inventory",
+    "local_links",
 ]
 
 _WHERE = {
@@ -58,6 +61,7 @@ _WHERE = {
     "DeviceTree": "devicetree",
     "Devices": "search",
     "Limits": "roster",
+    "Link": "links",
     "Query": "query",
     "Roster": "roster",
     "Sighting": "sighting",
@@ -68,6 +72,7 @@ _WHERE = {
     "acpi_devices": "acpi",
     "acpi_tables": "acpi",
     "device_tree": "devicetree",
+    "local_links": "links",
     "devices": "search",
 }
 """What is imported when it is first asked for (PEP 562): most programs need none of it."""
