@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
-from .namespaces import Net, lacking
+from tests.needs import needs
+
+from .namespaces import Host, Net, lacking
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +30,31 @@ def net(_rights: None) -> Iterator[Net]:
         yield network
 
 
+@dataclass(frozen=True)
+class Lan:
+    """A network that tests share.
+
+    Attributes:
+        a: A host with avahi-daemon.
+        b: Another one.
+        c: A host without.
+        d: Another one.
+    """
+
+    a: Host
+    b: Host
+    c: Host
+    d: Host
+
+
 @pytest.fixture(scope="session")
-def shared_net(_rights: None) -> Iterator[Net]:
-    """A network that tests share which leave it as it was."""
+def lan(_rights: None) -> Iterator[Lan]:
+    """Four hosts; tests leave them as they were."""
     with Net() as network:
-        yield network
+        needs("avahi-daemon", "avahi-browse", "dbus-daemon")
+        yield Lan(
+            network.host("a", avahi=True),
+            network.host("b", avahi=True),
+            network.host("c"),
+            network.host("d"),
+        )
