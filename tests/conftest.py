@@ -12,6 +12,29 @@ from dataclasses import dataclass
 import pytest
 
 import hal
+from tests import ahead
+from tests.native import build_ahead, tidy_ahead
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin with the long work that the selected tests need, beside those that come before."""
+    if session.config.option.collectonly or os.environ.get("HAL_LAB"):
+        return
+    parameters = [i.callspec.params for i in session.items if hasattr(i, "callspec")]
+    wanted = [p["configuration"] for p in parameters if "configuration" in p]
+    if any(item.path.name == "test_aarch64.py" for item in session.items):
+        wanted.insert(0, "aarch64")
+    for name in dict.fromkeys(wanted):
+        build_ahead(name)
+    for item in session.items:
+        if item.name.startswith("test_clang_tidy["):
+            source = item.callspec.params["source"]  # type: ignore[attr-defined]
+            tidy_ahead(source)
+
+
+def pytest_sessionfinish() -> None:
+    """Leave no compiler behind."""
+    ahead.stop()
 
 
 @dataclass

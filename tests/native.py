@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from types import MappingProxyType
 
 import pytest
 
+from tests import ahead
 from tests.needs import find, needs
 
 ROOT = Path(__file__).parent.parent
@@ -77,19 +77,30 @@ def configure(name: str) -> Path:
     return tree
 
 
-@functools.cache
-def _built(name: str) -> Path | BaseException:
-    try:
-        tree = configure(name)
-        run("cmake", "--build", tree, "--parallel", str(min(os.cpu_count() or 1, 8)))
-    except (pytest.fail.Exception, pytest.skip.Exception) as outcome:
-        return outcome
+def _build(name: str) -> Path:
+    tree = configure(name)
+    run("cmake", "--build", tree, "--parallel", str(min(os.cpu_count() or 1, 8)))
     return tree
 
 
 def built(name: str) -> Path:
     """Build the named configuration, once in a test run; its folder."""
-    outcome = _built(name)
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+    tree = ahead.result(f"build {name}", lambda: _build(name))
+    assert isinstance(tree, Path)
+    return tree
+
+
+def build_ahead(name: str) -> None:
+    """Begin to build the named configuration, beside the tests."""
+    ahead.begin(f"build {name}", lambda: _build(name))
+
+
+def tidy(source: Path) -> None:
+    """Run clang-tidy, with the commands by which the plain build compiles."""
+    needs("clang-tidy")
+    run("clang-tidy", "--quiet", "-p", built("plain"), source)
+
+
+def tidy_ahead(source: Path) -> None:
+    """Begin to run it, beside the tests."""
+    ahead.begin(f"tidy {source}", lambda: tidy(source))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.native import ROOT, configure, run
+from tests import ahead
+from tests.native import ROOT, run, tidy
 from tests.needs import needs
 
 pytestmark = pytest.mark.timeout(600)
@@ -51,11 +52,4 @@ def test_clang_format() -> None:
 @pytest.mark.parametrize("source", C_SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_clang_tidy(source: Path) -> None:
     """No finding in a C source; what is asked is in .clang-tidy."""
-    needs("clang-tidy")
-    run("clang-tidy", "--quiet", "-p", configured(), source)
-
-
-@cache
-def configured() -> Path:
-    """A build folder with compile_commands.json."""
-    return configure("plain")
+    ahead.result(f"tidy {source}", lambda: tidy(source))
