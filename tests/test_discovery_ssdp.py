@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-import socket
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from hal.discovery.announcement import Announcement
 from hal.discovery.liveness import Endpoint
 from hal.discovery.roster import Roster
 from hal.discovery.sighting import Sighting
-from hal.discovery.ssdp import heard, message
+from hal.discovery.ssdp import SsdpAnnouncer, SsdpScout, heard, message
 from hal.discovery.ssdp.advertisement import Advertisement, is_search
 from hal.discovery.ssdp.boot import BootCounter
 from hal.discovery.ssdp.heard import Heard
@@ -346,6 +347,17 @@ def test_boot_id_only_grows(network: Network) -> None:
     assert len(network.names()) == 1
 
 
+def test_an_answer_is_no_repetition(network: Network) -> None:
+    network.notify(bootid=5)
+    network.notify(bootid=2**31 - 1)  # somebody in its name
+    network.notify("ssdp:byebye", bootid=5)
+    answer = {"USN": f"uuid:{UUID}", "LOCATION": "http://10.0.0.1:80/d.xml", "BOOTID.UPNP.ORG": "5"}
+    network.heard.hear(Message("200", answer), sender("10.0.0.1"))
+    assert len(network.names()) == 1
+    network.notify("ssdp:byebye", bootid=5)
+    assert network.names() == []
+
+
 def test_update_announces_the_next_boot_id(network: Network) -> None:
     network.notify(bootid=5)
     network.notify("ssdp:update", host="10.0.0.66", bootid=5, nextbootid=1000)
@@ -592,8 +604,44 @@ def test_boot_id_that_cannot_be_kept(tmp_path: Path) -> None:
     assert counter.last > 0
 
 
-def test_port_1900_can_be_shared() -> None:
-    """What the tests of the network rely on: nobody here holds the port for himself alone."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("", 1900))
+# ---- loopback -----------------------------------------------------------------------------------
+
+
+def test_on_the_loopback(tmp_path: Path) -> None:
+    """No rights and no network are needed: a device and a scout on one machine."""
+    device = Announcement(UUID, 7000, "Bench board")
+    roster = Roster()
+
+    async def until(there: bool) -> None:
+        while there != any(r.id == UUID for r in roster.snapshot().records):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    async def run() -> None:
+        announcer = SsdpAnnouncer(device, ["lo"], state=tmp_path / "bootid")
+        scout = asyncio.ensure_future(SsdpScout(["lo", "none0"]).run(roster))
+        await announcer.start()
+        assert list(announcer.announced) == ["lo"]
+        await asyncio.wait_for(until(True), 10)
+        await announcer.stop()
+        assert not list(announcer.announced)
+        await asyncio.wait_for(until(False), 10)
+        assert "there is no such interface" in str(roster.snapshot().problems)
+        await announcer.start()  # again, with a greater BOOTID
+        await asyncio.wait_for(until(True), 10)
+        with pytest.raises(ValueError, match="the id of a device does not change"):
+            await announcer.update(replace(device, id=UUID.replace("0d", "0e")))
+        await announcer.stop()
+        scout.cancel()
+        await asyncio.gather(scout, return_exceptions=True)
+        assert len(asyncio.all_tasks()) == 1
+
+    descriptors = len(os.listdir("/proc/self/fd"))
+    asyncio.run(run())
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert not roster.snapshot().records and not roster.snapshot().problems
+
+
+def test_max_age_of_an_announcer() -> None:
+    with pytest.raises(ValueError, match="at least 20"):
+        SsdpAnnouncer(Announcement(UUID, 7000), max_age=19)
+    SsdpAnnouncer(Announcement(UUID, 7000), max_age=20)

@@ -8,8 +8,9 @@ one record. What is believed of it, for nothing proves anything:
 * A device is where its messages come from. A LOCATION that names another host gives no address.
 * It is there for as long as it says (max-age, 1.2.2), but at least `AGE_MIN` and at most `AGE_MAX`;
   who has more is searched for again before that is over.
-* BOOTID.UPNP.ORG only grows (1.2.2): a message with a lesser one is an old one that somebody
-  repeats, and ignored. A device that really began anew is taken again when it has expired.
+* BOOTID.UPNP.ORG only grows (1.2.2): a notice with a lesser one is an old one that somebody
+  repeats, and ignored. An answer to a search is no repetition: it counts, so that a device that
+  lost count, or whose name somebody used with a great BOOTID, is heard again when it is asked.
 * ssdp:byebye and ssdp:update count only from where the device announced itself (1.2.3, 1.2.4), and
   with its BOOTID if it has one.
 
@@ -142,7 +143,8 @@ class Heard:
         """Take note of a message.
 
         Returns:
-            The device, when it is a new one.
+            A device that should be asked whether it is so: it is new, or said to be gone, or
+            somebody speaks in its name. None: there is nothing to ask.
         """
         kind = message.get("NTS") if message.kind == "NOTIFY" else ALIVE
         uuid = message.uuid
@@ -155,6 +157,7 @@ class Heard:
                 self.refused += 1
             elif kind == BYEBYE:
                 self._drop(device)
+                return device
             elif kind == UPDATE and message.next_boot is not None:
                 device.boot = max(message.next_boot, device.boot or 0)
         return None
@@ -191,9 +194,9 @@ class Heard:
             self.refused += 1
             return None
         known = self._senders.get(str(sender), {}).get(location)
-        if known is not None and _older(known, message.boot):
+        if known is not None and message.kind == "NOTIFY" and _older(known, message.boot):
             self.refused += 1
-            return None
+            return known
         device = known or self._admit(sender, location, uuid)
         if device is None:
             self.refused += 1

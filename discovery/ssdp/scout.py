@@ -11,7 +11,7 @@ from ..liveness import Liveness, Pace
 from ..netlink import neighbours
 from ..roster import Roster
 from .heard import SOURCE, Device, Heard
-from .message import MessageError, parse
+from .message import BYEBYE, MessageError, parse
 from .rate import Bucket
 from .search import PERIOD, REPEATS, TARGETS, question, search
 from .transport import PORT, Link, Sender, Transport
@@ -19,7 +19,10 @@ from .transport import PORT, Link, Sender, Transport
 QUESTIONS = 20
 """Unicast searches a second, and at once. One goes to each new device that notifies: its answer,
 or the lack of one, leaves its MAC address with the kernel, and so tells that the device at an IPv4
-address is the one at an IPv6 address."""
+address is the one at an IPv6 address. One goes to whom others may have spoken for."""
+
+_DOUBT = 1.0
+"""Seconds after a goodbye until whoever said it is asked: by then he should be gone."""
 
 _SETTLE = 1.2
 """Seconds after a question when the MAC address is looked up."""
@@ -107,9 +110,14 @@ class _Listening:
             return
         if message.kind == "200" and not sender.own:
             return  # Answers come to where was asked from.
-        new = self._heard.hear(message, sender)
-        if new is not None:
-            self._ask(new, silent=sender.own)
+        doubtful = self._heard.hear(message, sender)
+        if doubtful is None:
+            return
+        if message.get("NTS") == BYEBYE:
+            self._later(_DOUBT, self._ask, doubtful)
+        elif not sender.own:
+            self._ask(doubtful)
+        self._settle_soon()
 
     def linked(self, old: Collection[Link], new: Collection[Link]) -> None:
         """The links have changed: search on the new ones, forget what came by those gone."""
@@ -135,12 +143,14 @@ class _Listening:
                 packet = bytes(search(target, mx, link.destination))
                 self.transport.multicast(packet, link)
 
-    def _ask(self, device: Device, *, silent: bool) -> None:
-        """Talk to a new device, so that the kernel learns its MAC address."""
-        if not silent and self._questions.take(self._loop.time()):
+    def _ask(self, device: Device) -> None:
+        """Search for a device where it is."""
+        if self._questions.take(self._loop.time()):
             port = device.search_port or PORT
             packet = bytes(question(f"uuid:{device.uuid}", f"{device.sender.host}:{port}"))
             self.transport.ask(packet, device.sender, port)
+
+    def _settle_soon(self) -> None:
         if not self._settling:
             self._settling = True
             self._later(_SETTLE, self._settle)

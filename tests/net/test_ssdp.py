@@ -241,8 +241,9 @@ def ask(
     target: str = HAL_TYPE,
     times: int = 1,
     wait: float = 1.3,
+    enough: int = 1000,
 ) -> list[Message]:
-    """Search from a host, and give the answers."""
+    """Search from a host, and give the answers (when there are enough, without waiting longer)."""
 
     def search() -> list[Message]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as entry:
@@ -256,9 +257,9 @@ def ask(
             for _ in range(times):
                 fields = {"HOST": "x", "MAN": '"ssdp:discover"', "ST": target}
                 entry.sendto(bytes(Message("M-SEARCH", fields | ({"MX": mx} if mx else {}))), to)
-            answers = []
+            answers: list[Message] = []
             deadline = time.monotonic() + wait
-            while (left := deadline - time.monotonic()) > 0:
+            while len(answers) < enough and (left := deadline - time.monotonic()) > 0:
                 entry.settimeout(left)
                 try:
                     answers.append(parse(entry.recv(2048)))
@@ -274,17 +275,17 @@ def test_who_is_answered_and_who_is_not(
 ) -> None:
     a, b = hosts
     with announcing(a, BOARD, announcer):
-        (answer,) = ask(b)
+        (answer,) = ask(b, enough=1)
         assert answer.get("LOCATION") == "hal://10.77.0.1:7000/"
         assert answer.get("EXT") == "" and "EXT" in answer.fields
         for wrong in ("", "-3", "0", "x", "999999999999x"):
-            assert ask(b, mx=wrong, wait=0.2) == [], wrong
+            assert ask(b, mx=wrong, wait=0.1) == [], wrong
         own = answer.search_port
         assert own is not None
         for port in (1900, own):  # Alone: at once, and without MX.
-            (direct,) = ask(b, to=(a.address, port), mx="", wait=0.5)
+            (direct,) = ask(b, to=(a.address, port), mx="", wait=0.3)
             assert direct.get("USN") == answer.get("USN")
-        assert len(ask(b, to=(a.address, own), target="ssdp:all", wait=0.5)) == 3
+        assert len(ask(b, to=(a.address, own), target="ssdp:all", enough=3)) == 3
         assert ask(b, to=(a.address, own), port=1023, wait=0.3) == []
         for host, other in ((a, b), (b, a)):  # A sender of another network, though routed here
             host.run("ip", "route", "add", "192.0.2.0/24", "via", other.address)
@@ -340,6 +341,22 @@ def lie(index: int, **changes: str) -> bytes:
     }
     lines = [f"{name}: {value}" for name, value in (fields | changes).items()]
     return "\r\n".join(["NOTIFY * HTTP/1.1", *lines, "", ""]).encode()
+
+
+def test_goodbye_in_the_name_of_another(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    """The sender is forged too: by a second program of the device's own host."""
+    a, b = hosts
+    with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer):
+        seen(roster, UUID)
+        (answer,) = ask(b, enough=1)
+        boot = answer.get("BOOTID.UPNP.ORG")
+        until(lambda: len(seen(roster, UUID).addresses) == 3)
+        goodbye = {"NTS": "ssdp:byebye", "USN": f"uuid:{UUID}", "BOOTID.UPNP.ORG": boot}
+        strangers(a, [lie(0, **goodbye)])
+        until(lambda: len(seen(roster, UUID).addresses) == 2)
+        until(lambda: len(seen(roster, UUID).addresses) == 3)
 
 
 def test_lies_and_garbage_stop_nothing(
