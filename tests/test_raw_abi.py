@@ -20,7 +20,8 @@ from hal import _core
 from hal._abi import ffi, lib
 
 PACKAGE = Path(hal.__file__).parent
-HEADERS = sorted((PACKAGE / "_native" / "include" / "hal").glob("*.h"))
+FOLDER = PACKAGE / "_native" / "include" / "hal"
+HEADERS = sorted(set(FOLDER.glob("*.h")) - {FOLDER / "discover.h"})  # of another library
 
 
 def code(header: Path) -> str:

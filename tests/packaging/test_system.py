@@ -42,7 +42,9 @@ def test_layout(prefix: Path, libdir: Path) -> None:
     """Links, headers, plug-ins, hal.pc and CMake package, each in its place."""
     assert (libdir / "libhal.so").readlink() == Path("libhal.so.1")
     assert (libdir / "hal/drivers/loopback.so").is_file()
+    assert (libdir / "libhal-discover.so").readlink() == Path("libhal-discover.so.1")
     assert (libdir / "pkgconfig/hal.pc").is_file()
+    assert (libdir / "pkgconfig/hal-discover.pc").is_file()
     assert (libdir / "cmake/hal/halConfig.cmake").is_file()
     headers = {path.name for path in (prefix / "include/hal").iterdir()}
     assert headers == {path.name for path in ROOT.glob("include/hal/*.h")}
@@ -70,6 +72,37 @@ def test_cmake(consumer: Path, libdir: Path, cmake_consumer: Callable[[Path, Pat
     assert str(plugin.parent).endswith("hal/drivers")
     thermo = run(tree / "app", "thermo", cwd=consumer, env={"HAL_DRIVER_PATH": str(plugin.parent)})
     assert thermo.splitlines()[1] == "21.5"
+
+
+def test_discover(tmp_path: Path, libdir: Path) -> None:
+    """hal-discover.pc, and hal::discover after find_package(hal); both bring libhal along."""
+    (tmp_path / "list.c").write_text(LIST)
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.22)\nproject(list C)\nfind_package(hal REQUIRED)\n"
+        "add_executable(list list.c)\ntarget_link_libraries(list PRIVATE hal::discover)\n"
+    )
+    env = {"PKG_CONFIG_PATH": str(libdir / "pkgconfig"), "LD_LIBRARY_PATH": str(libdir)}
+    line = run("pkg-config", "--cflags", "--libs", "hal-discover", env=env).strip()
+    run("sh", "-c", f"cc list.c {line} -o here", cwd=tmp_path)
+    assert run(tmp_path / "here", env=env) == "0.1.0 0\n"
+    ninja = f"-DCMAKE_MAKE_PROGRAM={find('ninja')}"
+    folder = f"-Dhal_DIR={libdir / 'cmake/hal'}"
+    run("cmake", "-G", "Ninja", ninja, folder, "-S", tmp_path, "-B", tmp_path / "build")
+    run("cmake", "--build", tmp_path / "build")
+    assert run(tmp_path / "build/list") == "0.1.0 0\n"
+
+
+LIST = """
+#include <stdio.h>
+#include <hal/discover.h>
+#include <hal/version.h>
+static int show(const struct hal_discovered *device, void *arg) { (void)arg; return !*device->id; }
+int main(void)
+{
+    printf("%s %d\\n", hal_version_string(), hal_discover_each("class=memory", show, NULL));
+    return 0;
+}
+"""
 
 
 def test_wrong_version_is_refused(consumer: Path, libdir: Path) -> None:

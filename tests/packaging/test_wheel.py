@@ -44,7 +44,9 @@ def test_tag(wheel: Path) -> None:
 def test_one_library(names: set[str], unpacked: Path) -> None:
     """One libhal.so.1, and a linker script in place of the symbolic link a wheel cannot hold."""
     found = sorted(name for name in names if "libhal" in name)
-    assert found == ["hal/_native/lib/libhal.so", "hal/_native/lib/libhal.so.1"]
+    folder = "hal/_native/lib"
+    stems = ("libhal-discover.so", "libhal-discover.so.1", "libhal.so", "libhal.so.1")
+    assert found == [f"{folder}/{stem}" for stem in stems]
     script = unpacked / "hal/_native/lib/libhal.so"
     assert script.read_text(encoding="ascii") == "INPUT(libhal.so.1)\n"
 
@@ -94,7 +96,7 @@ def test_extension_modules(names: set[str]) -> None:
 def test_runpaths(unpacked: Path) -> None:
     """Libraries are looked for inside the wheel, and in no folder of this machine."""
     modules = dict.fromkeys(("_core", "_abi", "_perf"), "$ORIGIN/_native/lib")
-    wanted = {**modules, "libhal": ""}
+    wanted = {**modules, "libhal": "", "libhal-discover": "$ORIGIN"}
     for path in [*unpacked.rglob("*.so"), *unpacked.rglob("*.so.1")]:
         if path.read_bytes()[:4] != b"\x7fELF":
             continue
