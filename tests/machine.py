@@ -310,6 +310,8 @@ def _accelerators(machine: Machine) -> None:
     machine.device(
         "/devices/platform/f8007000.devcfg/fpga_manager/fpga0", "class/fpga_manager", attrs=attrs
     )
+    region = "/devices/platform/f8007000.devcfg/fpga_region/fpga-region0"
+    machine.device(region, "class/fpga_region", attrs={"compat_id": "0x1234"})
     attrs = {"name": "dsp", "state": "offline", "firmware": "dsp.elf"}
     machine.device("/devices/platform/dsp/remoteproc/remoteproc0", "class/remoteproc", attrs=attrs)
 

@@ -152,6 +152,7 @@ EXPECTED = {
     "renderD128": ("accelerator", "", "", "ready"),
     "accel0": ("accelerator", "", "", "ready"),
     "fpga0": ("accelerator", "", "", "present"),
+    "fpga-region0": ("accelerator", "", "", "present"),
     "remoteproc0": ("accelerator", "", "", "present"),
     "enp0s25": ("network", "", "", "present"),
     "video0": ("video", "", "", "ready"),

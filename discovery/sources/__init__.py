@@ -53,6 +53,7 @@ SOURCES = (
     Source("accelerator", "apex", accelerator.module),
     Source("accelerator", "pci", accelerator.waiting),
     Source("accelerator", "fpga_manager", accelerator.fpga),
+    Source("accelerator", "fpga_region", accelerator.fpga_region),
     Source("accelerator", "remoteproc", accelerator.remoteproc),
     Source("network", "net", network.network),
     Source("video", "video4linux", media.video),

@@ -48,6 +48,14 @@ def fpga(node: Node, _: Context) -> Facts | None:
     )
 
 
+def fpga_region(node: Node, _: Context) -> Facts | None:
+    """A part of an FPGA that can be programmed by itself (Documentation/driver-api/fpga)."""
+    return Facts(
+        model=node.attr("name") or "FPGA region",
+        properties={"kind": "fpga region", "compatible_id": node.attr("compat_id")},
+    )
+
+
 def remoteproc(node: Node, _: Context) -> Facts | None:
     """A processor beside the main ones: DSP, microcontroller, NPU."""
     return Facts(
