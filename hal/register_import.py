@@ -8,6 +8,7 @@ They are read by the libraries cmsis-svd and systemrdl-compiler, imported when t
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -61,7 +62,13 @@ def svd(path: Path, part: str | None) -> RegisterMap:
     found: dict[str, Register] = {}
     for item in peripheral.get_registers():
         bits = item.size or peripheral.size or device.size or 32
-        _add(found, _svd_register(item, bits), f"{path}: {part}")
+        try:
+            register = _svd_register(item, bits)
+        except TypeError as error:  # a number that is not there
+            raise InvalidArgument(
+                f"{path}: {part}: register {item.name}: an offset or a width is missing ({error})"
+            ) from error
+        _add(found, register, f"{path}: {part}")
     return RegisterMap(found, str(part), _line(peripheral.description))
 
 
@@ -80,7 +87,8 @@ def _svd_register(item: Any, bits: int) -> Register:
         if not entry.is_reserved
     }
     width = max(bits // 8, 1)
-    return Register(item.name, item.address_offset, width, access, fields, _line(item.description))
+    offset = operator.index(item.address_offset)
+    return Register(item.name, offset, width, access, fields, _line(item.description))
 
 
 def _svd_access(item: Any, default: str) -> str:
@@ -116,7 +124,7 @@ def systemrdl(path: Path, part: str | None) -> RegisterMap:
     try:
         compiler.compile_file(str(path))
         top = compiler.elaborate(top_def_name=part).top
-    except library.RDLCompileError as error:
+    except Exception as error:  # the compiler's own, and what it does not catch
         cause = next(iter(messages), str(error))
         raise InvalidArgument(f'read register map "{path}": {cause}') from error
     found: dict[str, Register] = {}

@@ -50,8 +50,8 @@ class Field:
     doc: str = ""
 
     @cached_property
-    def _names(self) -> dict[int, int]:
-        """Members of an IntEnum by their value."""
+    def named(self) -> dict[int, int]:
+        """Members of an IntEnum, by their value."""
         members: Any = IntEnum(self.name, dict(self.enum))  # type: ignore[misc]
         return {int(member): member for member in members}
 
@@ -68,7 +68,7 @@ class Field:
     def of(self, register: int) -> int:
         """Its value in a register's value; a member of an IntEnum when that value has a name."""
         value = register >> self.low & self.limit
-        return self._names.get(value, value)
+        return self.named.get(value, value)
 
 
 @dataclass(frozen=True)
@@ -296,12 +296,25 @@ def check_register(register: Register, where: str) -> Register:
         for value in item.enum.values():
             if not 0 <= value <= item.limit:
                 raise InvalidArgument(f"{where}: field {name}: {value} is beyond 0..{item.limit}")
+        _check_names(item, where)
         for bit in range(item.low, item.high + 1):
             if used.setdefault(bit, name) != name and item.access == "rw":
                 raise InvalidArgument(f"{where}: bit {bit} is in {used[bit]} and in {name}")
     return Register(
         register.name, register.offset, register.width, register.access, fields, register.doc
     )
+
+
+def _check_names(item: Field, where: str) -> None:
+    """Refuse names of values that members of an enumeration cannot have."""
+    try:
+        lost = set(item.enum.values()) - item.named.keys()
+    except ValueError as error:
+        raise InvalidArgument(f"{where}: field {item.name}: {error}") from error
+    if lost:
+        raise InvalidArgument(
+            f"{where}: field {item.name}: the name of {min(lost)} is Python's own"
+        )
 
 
 def _list(names: Mapping[str, object]) -> str:

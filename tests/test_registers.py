@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import sys
@@ -258,11 +259,71 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
         ),
         ({"offset": 0, "fields": {"F": {"bits": 0, "enum": {"A": 2}}}}, r"2 is beyond 0\.\.1"),
         ({"offset": 0, "fields": {"F": {"bits": 0, "enum": {"A": "x"}}}}, "enum A must be"),
+        ({"offset": 0, "fields": {"F": {"bits": 0, "enum": {"mro": 1}}}}, "field F: .*'mro'"),
+        ({"offset": 0, "fields": {"F": {"bits": 0, "enum": {"__new__": 1}}}}, "1 is Python's own"),
     ],
 )
 def test_maps_that_are_wrong(register: dict[str, Any], text: str) -> None:
     with pytest.raises(hal.InvalidArgument, match=text):
         hal.RegisterMap.from_dict({"registers": {"R": register}})
+
+
+SCALARS = st.one_of(
+    st.integers(-2, 70), st.just(2**70), st.booleans(), st.floats(), st.text(max_size=3)
+)
+NAMES = st.one_of(st.sampled_from(["A", "mro", "__init__", "_x_", "", "a b"]), st.text(max_size=4))
+
+
+def tables(keys: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Tables of a file: each key may lack, or hold something else; one may be unknown."""
+    entries = {key: value | SCALARS for key, value in keys.items()}
+    strange = st.dictionaries(NAMES, SCALARS, max_size=1)
+    return st.builds(lambda a, b: a | b, st.fixed_dictionaries({}, optional=entries), strange)
+
+
+ACCESS = st.sampled_from(["rw", "ro", "wo", "w1c"])
+BITS = st.integers(0, 31) | st.lists(SCALARS, max_size=3) | st.lists(st.integers(0, 31), min_size=2)
+FIELD = tables(
+    {"bits": BITS, "access": ACCESS, "enum": st.dictionaries(NAMES, st.integers(0, 1), max_size=2)}
+)
+REGISTER = tables(
+    {
+        "offset": st.integers(0, 60),
+        "width": st.sampled_from([1, 2, 4, 8]),
+        "access": ACCESS,
+        "fields": st.dictionaries(NAMES, FIELD, max_size=3),
+    }
+)
+
+
+@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@given(tables({"registers": st.dictionaries(NAMES, REGISTER, max_size=2)}), st.integers(0))
+def test_any_table_is_a_map_or_is_refused(table: dict[str, Any], value: int) -> None:
+    try:
+        registers = hal.RegisterMap.from_dict(table, "here")
+    except hal.InvalidArgument as error:
+        assert str(error).startswith("here")  # noqa: PT017 - every other error fails the test
+        return
+    for register in registers.values():
+        assert register.offset % register.width == 0
+        decoded = register.decode(value % (1 << 8 * register.width))
+        assert all(0 <= item < 1 << 8 * register.width for item in decoded.values())
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["edu.toml", "timer.svd", "timer.rdl"]), st.data())
+def test_a_damaged_file_is_a_map_or_is_refused(
+    tmp_path: Path, name: str, data: st.DataObject
+) -> None:
+    content = bytearray((FIXTURES / name).read_bytes())
+    start = data.draw(st.integers(0, len(content) - 1))
+    content[start : start + data.draw(st.integers(0, 5))] = data.draw(st.binary(max_size=5))
+    path = tmp_path / name
+    path.write_bytes(content)
+    with contextlib.suppress(hal.InvalidArgument, hal.NotFound):
+        assert isinstance(
+            hal.RegisterMap.load(path, "TIMER" if name[-3:] == "svd" else None), hal.RegisterMap
+        )
 
 
 # --- the faces ----------------------------------------------------------------------------------
