@@ -345,8 +345,11 @@ def test_the_rule_below_at_and_above_its_thresholds(
 def test_statements_follow_the_figures() -> None:
     one = bound.judge(replace(EVIDENCE, rate=9e9)).statement
     assert one.startswith("bound by bandwidth: 9 GB/s are 90% of the highest rate")
-    two = bound.judge(replace(EVIDENCE, rate=8e9, peak=8.5e9)).statement
+    assert one.endswith("(10 GB/s, one thread)")
+    other = replace(EVIDENCE, rate=8e9, peak=8.5e9, peak_threads=4, dram=20e9)
+    two = bound.judge(other).statement
     assert "8 GB/s are 94%" in two
+    assert two.endswith("(8.5 GB/s, 4 threads; DRAM 20 GB/s)")
     many = bound.judge(replace(EVIDENCE, rate=6.4e9)).statement
     assert "10 lines on their way" in many
     assert "10 GB/s, takes 15.6" in many

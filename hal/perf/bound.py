@@ -38,6 +38,8 @@ class Evidence:
             pages are huge.
         width: Bytes of an access to device memory; 0: memory.
         threads: How many made that rate together.
+        peak_threads: How many made the highest rate.
+        dram: The highest rate at which DRAM was read here, bytes per second; 0: it was not.
     """
 
     access: str
@@ -47,6 +49,8 @@ class Evidence:
     translation: float | None = None
     width: int = 0
     threads: int = 1
+    peak_threads: int = 1
+    dram: float = 0.0
 
     @property
     def in_flight(self) -> float:
@@ -91,10 +95,15 @@ def _device(e: Evidence) -> tuple[str, str]:
     )
 
 
+def _threads(count: int) -> str:
+    return "one thread" if count == 1 else f"{count} threads"
+
+
 def _bandwidth(e: Evidence) -> tuple[str, str]:
+    dram = f"; DRAM {_rate(e.dram)}" if e.dram else ""
     return (
         f"bound by bandwidth: {_rate(e.rate)} are {e.rate / e.peak:.0%} of the highest rate at "
-        f"which this memory was read ({_rate(e.peak)})",
+        f"which this memory was read ({_rate(e.peak)}, {_threads(e.peak_threads)}{dram})",
         "move fewer bytes: smaller elements, one pass instead of two, blocks that stay in the "
         "cache; stream what is not read again",
     )

@@ -297,7 +297,8 @@ def bounds(
         return ()
     largest = [p for p in points if p.memory == TARGET and p.block == latency.block]
     reads = [p for p in largest if p.pattern.startswith(("read", "load")) and not p.disturbed]
-    peak = max((p.rate for p in (*reads, latency)), default=0.0)
+    peak = max((*reads, latency), key=lambda point: point.rate)
+    others = [p for p in points if p.memory == DRAM and not p.disturbed]
     gain = translation(points, latency, page, threads)
     huge = page >= pages.huge_size() > 0
     found = []
@@ -312,7 +313,9 @@ def bounds(
                 access,
                 rate=point.rate,
                 latency=latency.figure.median,
-                peak=peak,
+                peak=peak.rate,
+                peak_threads=peak.threads,
+                dram=max((p.rate for p in others), default=0.0),
                 translation=None if access == "sequential read" else gain,
                 width=latency.width,
                 threads=threads,
