@@ -147,7 +147,8 @@ class Engine:
 
     async def _publish(self) -> NoReturn:
         """Publish what is new, not more often than is useful."""
-        await self._first_look()
+        if any(name == "local" for name, _ in self._scouts):
+            await self._first_look()
         while True:
             begun = time.monotonic()
             self._news.clear()
@@ -190,23 +191,22 @@ class Engine:
                 return
             except ImportError as error:
                 self._roster.trouble(name, f"not installed: {error}")
-                self._looked.set()
                 return
             except Exception as error:  # noqa: BLE001 - a scout may fail in any way
                 _log.exception("the search by %s failed", name)
                 self._roster.trouble(name, f"failed, is tried again: {error!r}", "search")
-            if name == "local":
-                self._looked.set()
+            finally:
+                if name == "local":
+                    self._looked.set()  # At the latest now: nobody waits for it in vain.
             await asyncio.sleep(pause)
             pause = min(2 * pause, _RETRY[1])
             self._roster.trouble(name, "", "search")
 
     async def _scout(self, name: str, arguments: tuple[object, ...]) -> Scout:
-        module, noun = SCOUTS[name]
         if name == "local":
-            from .local import LocalScout
-
-            return LocalScout(on_look=self._looked.set)
+            arguments = (self._looked.set,)
+        module, noun = SCOUTS[name]
+        # Imports take long; in a thread they do not keep the other scouts waiting.
         loaded = await asyncio.to_thread(importlib.import_module, f".{module}", __package__)
         scout: Scout = getattr(loaded, noun)(*arguments)
         return scout

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import math
 import os
 import time
@@ -75,6 +76,8 @@ class LocalScout:
         """Keep the roster right until cancelled."""
         self._roster = roster
         self._wake = asyncio.Event()
+        with contextlib.suppress(ImportError):  # Told when monitors are opened.
+            await asyncio.to_thread(importlib.import_module, ".uevents", __package__)
         try:
             while True:
                 self._open()
