@@ -28,6 +28,10 @@ REPEATS = 3
 REPEAT_AFTER = 0.2
 """Seconds between these, about."""
 
+PAUSE = 2.0
+"""Seconds between new BOOTIDs for new addresses, at least: whoever sends router advertisements can
+make addresses come and go."""
+
 AGE_LEAST = 20
 """Least `max_age`: a device is announced anew after less than half of it."""
 
@@ -125,6 +129,10 @@ class _Voice:
         self._transport = Transport(self, names)
         self._responder = Responder(self._transport, lambda: self._said)
         self._works: set[asyncio.Future[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._relinking: asyncio.Future[None] | None = None
+        self._relinked = 0.0
+        self._known: list[Link] = []
 
     @property
     def announced(self) -> tuple[str, ...]:
@@ -133,6 +141,7 @@ class _Voice:
     async def start(self) -> None:
         await asyncio.sleep(random.uniform(0, 0.1))  # noqa: S311 - UDA 1.2.1: not all at once
         self._transport.refresh()
+        await asyncio.sleep(0)  # The first notices are sent on return.
         self._do(self._transport.follow())
         self._do(self._again())
 
@@ -143,8 +152,7 @@ class _Voice:
         else:
             self._renew(self._links())
             self._said = replace(self._said, device=device)
-        self._do(self._announce(self._links()))
-        await asyncio.sleep(0)  # The first notices are sent on return.
+        self._announce(self._links())
 
     async def stop(self) -> None:
         for work in self._works:
@@ -167,13 +175,21 @@ class _Voice:
         self._responder.heard(message, sender)
 
     def linked(self, old: Collection[Link], new: Collection[Link]) -> None:
-        """The links have changed (UDA 1.2.4): those left are told of the new BOOTID first."""
-        fresh = [link for link in new if link not in old]
-        if not fresh:
+        """The links have changed."""
+        if self._relinking is None or self._relinking.done():
+            self._relinking = self._do(self._relink())
+
+    async def _relink(self) -> None:
+        """Announce on new links; those known are told of the new BOOTID first (UDA 1.2.4)."""
+        if self._relinked:
+            await asyncio.sleep(self._relinked + PAUSE - self._loop.time())
+        known, self._known = self._known, self._links()
+        if all(link in known for link in self._known):
             return  # What is gone can be told nothing.
-        if old:
-            self._renew([link for link in old if link in new])
-        self._do(self._announce(self._links()))
+        if self._relinked:
+            self._renew([link for link in known if link in self._known])
+        self._relinked = self._loop.time()
+        self._announce(self._known)
 
     # ---- what is sent ------------------------------------------------------------------------
 
@@ -187,11 +203,14 @@ class _Voice:
             self._send(link, self._said.update(link, following, self._transport.port(link)))
         self._said = replace(self._said, boot=following)
 
-    async def _announce(self, links: Sequence[Link]) -> None:
-        """The set of notices, several times."""
-        for turn in range(REPEATS):
-            if turn:
-                await asyncio.sleep(REPEAT_AFTER * random.uniform(0.8, 1.5))  # noqa: S311 - jitter
+    def _announce(self, links: Sequence[Link]) -> None:
+        """The set of notices, now and some more times."""
+        self._alive(links)
+        self._do(self._repeat(links))
+
+    async def _repeat(self, links: Sequence[Link]) -> None:
+        for _ in range(REPEATS - 1):
+            await asyncio.sleep(REPEAT_AFTER * random.uniform(0.8, 1.5))  # noqa: S311 - jitter
             self._alive(links)
 
     async def _again(self) -> None:
@@ -212,7 +231,8 @@ class _Voice:
         for message in messages:
             self._transport.multicast(bytes(message), link)
 
-    def _do(self, work: Awaitable[None]) -> None:
+    def _do(self, work: Awaitable[None]) -> asyncio.Future[None]:
         task = asyncio.ensure_future(work)
         self._works.add(task)
         task.add_done_callback(self._works.discard)
+        return task

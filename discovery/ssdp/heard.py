@@ -78,6 +78,7 @@ class Device:
         text: Its `TEXT_FIELD`.
         boot: Its BOOTID; None when it has none (UDA 1.0).
         search_port: Where it takes unicast searches.
+        mac: Its MAC address, as far as it is known.
         expires: When it is void.
         told: Until when the roster has it.
     """
@@ -94,6 +95,7 @@ class Device:
     text: str = ""
     boot: int | None = None
     search_port: int | None = None
+    mac: str = ""
     expires: float = 0.0
     told: float = 0.0
 
@@ -179,12 +181,12 @@ class Heard:
                     self._drop(device)
 
     def locate(self) -> None:
-        """Tell the roster anew where each device is: its MAC address may have become known."""
+        """Tell anew of devices whose MAC address has become known, or another one."""
         macs = self._macs()
-        for own in self._senders.values():
-            for device in own.values():
-                if str(device.sender.address) in macs:
-                    self._tell(device, macs)
+        for own in list(self._senders.values()):
+            for device in list(own.values()):
+                if macs.get(str(device.sender.address), device.mac) != device.mac:
+                    self._tell(device)
 
     # ---- messages ---------------------------------------------------------------------------
 
@@ -251,9 +253,10 @@ class Heard:
             del self._senders[device.where]
         self._sink.lose(device.key)
 
-    def _tell(self, device: Device, macs: Mapping[str, str] | None = None) -> bool:
+    def _tell(self, device: Device) -> bool:
+        device.mac = self._macs().get(str(device.sender.address), device.mac)
         try:
-            seen = sighting(device, self._macs() if macs is None else macs)
+            seen = sighting(device)
         except ValueError:  # It is none of those that it says it is.
             return False
         device.told = device.expires
@@ -294,14 +297,13 @@ def _current(device: Device, boot: int | None) -> bool:
 # ---- records ------------------------------------------------------------------------------------
 
 
-def sighting(device: Device, macs: Mapping[str, str]) -> Sighting:
+def sighting(device: Device) -> Sighting:
     """The sighting of a device. It is not trusted: nothing proves what it says.
 
     Raises:
         ValueError: It says that it is one of ours, or a service we know, and is not.
     """
     address = device.where
-    mac = macs.get(str(device.sender.address), "")
     scheme, host, port = device.parts
     kind = kind_of(device.types)
     if scheme == "hal":
@@ -317,7 +319,7 @@ def sighting(device: Device, macs: Mapping[str, str]) -> Sighting:
     else:
         record = _record(device, scheme, host)
         seen = Sighting(SOURCE, device.key, record, frozenset({f"ip {address}"}))
-    places = seen.places | {f"mac {mac}"} if mac else seen.places
+    places = seen.places | {f"mac {device.mac}"} if device.mac else seen.places
     return Sighting(SOURCE, device.key, seen.record, places, address, device.expires)
 
 

@@ -174,10 +174,10 @@ class _Listening:
         if now - self._macs_at >= 1:
             self._macs_at = now
             try:
-                self._known_macs = neighbours()
+                self._known_macs = neighbours() | self.transport.macs
             except OSError as error:
                 self.trouble(str(error), "neighbours")
-        return self._known_macs | self.transport.macs
+        return self._known_macs
 
 
 async def together(*works: Awaitable[None]) -> None:

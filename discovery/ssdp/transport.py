@@ -227,6 +227,9 @@ class Transport:
         for family in sorted({link.family for link in links}):
             self._open(family, wrong)
         self._join(links, wrong)
+        for about in self._unsent - {f"{link.name} {link.group}" for link in links}:
+            self._unsent.discard(about)
+            self._listener.trouble("", about)
         old, self.links = self.links, links
         if old != links:
             self._listener.linked(old, links)
@@ -344,7 +347,7 @@ class Transport:
     def multicast(self, packet: bytes, link: Link) -> None:
         """Send a packet to the group of a link."""
         entry = self._own.get(link.family)
-        if entry is None:
+        if entry is None or link not in self.links:
             return
         about, cause = f"{link.name} {link.group}", ""
         try:
