@@ -16,7 +16,17 @@ import hal
 
 from .rounds import Row, Unavailable
 
-GROUPS = ("calls", "serial_line", "buses", "registers", "cache", "memory", "footprint", "lab")
+GROUPS = (
+    "calls",
+    "serial_line",
+    "buses",
+    "registers",
+    "cache",
+    "memory",
+    "footprint",
+    "discovery",
+    "lab",
+)
 RESULTS = Path(__file__).parent / "results"
 
 
