@@ -45,7 +45,7 @@ class Memory(Mappable):
     __slots__ = ()
 
     alignment = State[int]("alignment", "What mappings begin and end at, bytes.")
-    kind = State[str]("kind", '"devdax", "fsdax", "file", "shm", "memfd" or "block".')
+    kind = State[str]("kind", '"devdax", "fsdax", "file", "shm", "memfd", "block" or "bar".')
     persistent = State[bool]("persistent", "Whether it can outlive a loss of power.")
     numa_node = State[int]("numa_node", "The NUMA node it is on; -1: none, or not known.")
 

@@ -13,15 +13,7 @@
 
 #include <hal/hal.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s [%s]\n", __FILE__, __LINE__, #condition, hal_last_error()); \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "must.h"
 
 /* The name of a file with this content; it is the same file every time. */
 static const char *file_of(const uint8_t *data, size_t size)

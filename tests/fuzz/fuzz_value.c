@@ -11,15 +11,7 @@
 
 #include <hal/hal.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s [%s]\n", __FILE__, __LINE__, #condition, hal_last_error()); \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "must.h"
 
 static const char *const choices[] = {"none", "even", "odd", NULL};
 
