@@ -68,7 +68,7 @@ class Fit:
     Attributes:
         driver: Its name.
         uri: What to open.
-        score: How well it fits; the scale is that of <hal/match.h> (docs/discovery.md).
+        score: How well it fits; the scale is that of <hal/match.h> (docs/discovery-matching.md).
         why: What it was that fitted, for people: the row of the driver's table.
     """
 

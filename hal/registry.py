@@ -31,7 +31,7 @@ _STATES: dict[int, State] = {1: "registered", 2: "loadable", 3: "refused"}
 
 @dataclass(frozen=True)
 class Match:
-    """One row of a driver's table: which devices it fits (docs/discovery.md).
+    """One row of a driver's table: which devices it fits (docs/discovery-matching.md).
 
     Attributes:
         fits: Words KIND:GLOB with a space between them; each has to fit.

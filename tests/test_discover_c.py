@@ -160,16 +160,14 @@ def test_the_library(tmp_path: Path) -> None:
 
 
 def test_a_c_program_by_pkg_config(tmp_path: Path) -> None:
-    """What docs/discovery.md tells a C programmer to type."""
-    (tmp_path / "list.c").write_text(
-        "#include <stdio.h>\n#include <hal/discover.h>\n"
-        "static int show(const struct hal_discovered *device, void *arg)\n"
-        '{ (void)arg; return printf("%s %s\\n", device->id, device->name) < 0; }\n'
-        'int main(void) { return hal_discover_each("class=memory", show, NULL); }\n'
-    )
+    """What docs/discovery-c.md tells a C programmer to write, and to type."""
+    page = (ROOT / "docs/discovery-c.md").read_text(encoding="utf-8")
+    program = page.partition("```c\n")[2].partition("```")[0]
+    assert "class=serial" in program
+    (tmp_path / "list.c").write_text(program.replace("class=serial", "class=memory"))
     path = {"PKG_CONFIG_PATH": str(LIBRARY.parent / "pkgconfig")}
     flags = run("pkg-config", "--cflags", "--libs", "hal-discover", env=path).split()
     rpath = f"-Wl,-rpath,{LIBRARY.parent}"
     run("cc", "list.c", "-o", "list", *flags, rpath, cwd=tmp_path)
-    memory = [f"{r.id} {r.name}" for r in local_inventory(classes=["memory"])]
-    assert run(tmp_path / "list").splitlines() == memory
+    memory = [[r.id, r.name] for r in local_inventory(classes=["memory"])]
+    assert [line.split()[:2] for line in run(tmp_path / "list").splitlines()] == memory

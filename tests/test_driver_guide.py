@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from hal.scaffold.cli import next_steps
+from tests.machine import I2C, Machine
 from tests.native import ROOT, run
 from tests.needs import needs
 
@@ -20,6 +21,12 @@ try:
 except hal.NotFound as error:
     print(error)
 """
+EEPROMS = {
+    "1-0050": {"OF_COMPATIBLE_0": "microchip,24c02", "OF_COMPATIBLE_1": "atmel,24c02",
+               "OF_COMPATIBLE_N": "2"},
+    "1-0051": {"MODALIAS": "i2c:24c256"},
+    "1-0068": {"MODALIAS": "i2c:ds3231"},
+}  # fmt: skip
 
 
 def lines(text: str) -> list[str]:
@@ -49,5 +56,11 @@ def test_the_example_builds_by_its_cmake_file_and_passes_errors_on(tmp_path: Pat
     prefix = run(sys.executable, "-m", "hal", "--cmakedir").strip()
     run("cmake", "-S", EXAMPLE, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
     assert "warning" not in run("cmake", "--build", tmp_path)
-    said = run(sys.executable, "-c", OPEN, env={"HAL_DRIVER_PATH": str(tmp_path)})
+    path = {"HAL_DRIVER_PATH": str(tmp_path)}
+    said = run(sys.executable, "-c", OPEN, env=path)
     assert "no I2C adapter of that name" in said
+    bench = Machine(tmp_path / "bench")
+    for name, uevent in EEPROMS.items():
+        bench.device(f"{I2C}/{name}", "bus/i2c", node="i2c-1", uevent=uevent)
+    listed = run(sys.executable, "-m", "hal.probe", "list", "--root", str(bench.root), env=path)
+    assert re.findall(r"\b(?:at24|i2c):\S+", listed) == ["at24:1/0x50", "at24:1/0x51", "i2c:1/0x68"]

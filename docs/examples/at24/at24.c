@@ -358,6 +358,11 @@ static const struct hal_attribute attributes[] = {
     },
 };
 
+static const struct hal_match matches[] = {
+    {"subsystem:i2c of:atmel,24c*", "{bus}/{address}", "in the device tree"},
+    {"subsystem:i2c i2c:24c*", "{bus}/{address}", "by new_device or ACPI"},
+};
+
 static const struct driver_ops at24_ops = {
     .init = at24_init,
     .read = at24_read,
@@ -370,6 +375,8 @@ static const struct driver_ops at24_ops = {
     .attribute_count = sizeof(attributes) / sizeof(attributes[0]),
     .summary = "Serial EEPROMs of the AT24 family, on I2C",
     .address = "BUS/0xADDR",
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(matches[0]),
 };
 
 HAL_PLUGIN("at24", &at24_ops, "0.1.0");
