@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links of the slow buses, whose speed the device tree tells, and of PCI functions without one."""
+"""Links of the slow buses, whose speed the firmware tells, and of PCI functions without one."""
 
 from __future__ import annotations
 
+from ..aml import i2c_places
 from ..sysfs import Node
 from .link import Rate
 
@@ -13,14 +14,22 @@ def is_adapter(node: Node) -> bool:
 
 
 def rate(node: Node) -> Rate | None:
-    """What the device tree sets a bus to (devicetree bindings i2c.yaml, spi-controller.yaml)."""
+    """What the device tree (bindings i2c.yaml, spi-controller.yaml) or ACPI sets a bus to."""
     if node.subsystem == "spi":
         hertz = _cell(node, "spi-max-frequency")
         return Rate(_hertz(hertz), "SPI", 1, "none", hertz / 8) if hertz else None
     above = node if is_adapter(node) else node.parent
     hertz = _cell(above, "clock-frequency") if above else 0
     encoding = "9 bits a byte (UM10204, 3.1.5)"
+    hertz = hertz or _acpi_speed(node)
     return Rate(_hertz(hertz), "I2C", 1, encoding, hertz / 9) if hertz else None
+
+
+def _acpi_speed(node: Node) -> int:
+    """What ACPI's tables say of a device's bus; 0 when they say nothing."""
+    path = node.attr("firmware_node/path")
+    told = i2c_places(node.tree.root or "/").get(path) if path else None
+    return told.speed if told else 0
 
 
 def is_virtual(node: Node) -> bool:

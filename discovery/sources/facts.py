@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..names import Names
 from ..record import Problem
 from ..sysfs import Node
+
+if TYPE_CHECKING:
+    from ..aml import I2cPlace
 
 
 @dataclass(slots=True)
@@ -65,6 +70,14 @@ class Context:
     def __init__(self, root: str) -> None:
         self.pci_names = Names(root, "pci.ids")
         self.usb_names = Names(root, "usb.ids")
+        self._root = root
+
+    @cached_property
+    def i2c_places(self) -> Mapping[str, I2cPlace]:
+        """Where ACPI's tables say that I2C devices are, by path; read when it is first asked."""
+        from ..aml import i2c_places
+
+        return i2c_places(self._root or "/")
 
     def nameless(self) -> Iterator[Problem]:
         """What kinds of devices are shown by their numbers, for want of a file of names."""

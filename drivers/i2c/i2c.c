@@ -471,7 +471,7 @@ static void i2c_fini(struct hal_device *dev)
 }
 
 static const struct hal_match matches[] = {
-    {"subsystem:i2c/i2c-*", "{bus}", "an adapter"},
+    {"subsystem:i2c/i2c-[0-9]*", "{bus}", "an adapter"},
     {"subsystem:i2c", "{bus}/{address}", "a target on one"},
 };
 

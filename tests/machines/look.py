@@ -23,6 +23,10 @@ def main() -> None:
     copy = os.environ["UMOCKDEV_DIR"]
     Path(copy, "etc").mkdir()
     Path(copy, "etc/machine-id").write_text(MACHINE_ID)
+    for table in sys.argv[1:]:  # umockdev makes no firmware tables.
+        place = Path(copy, "sys/firmware/acpi/tables/SSDT1")
+        place.parent.mkdir(parents=True)
+        place.write_bytes(Path(table).read_bytes())
     found = {
         "udev": [record.as_dict() for record in discovery.local_inventory()],
         "copy": [record.as_dict() for record in discovery.local_inventory(copy)],
