@@ -34,7 +34,7 @@ _PAUSE = 0.02
 _SHARE = 4
 """Publishing takes at most one part in this of the time, however large the set is."""
 
-_FIRST_LOOK = 5.0
+_FIRST_LOOK = 30.0
 """Seconds that the first publication waits for the first look at this machine."""
 
 _TICK = 1.0
