@@ -377,5 +377,25 @@ def _unseen(tree: Sysfs, records: list[Record], classes: Collection[str]) -> dic
         kinds = [s.subsystem for s in SOURCES if s.device_class == device_class]
         if not kinds:
             continue  # Not a machine's own: of the network.
-        reasons[device_class] = EMPTY if any(map(tree.folders, kinds)) else ABSENT
+        reason = EMPTY if any(map(tree.folders, kinds)) else ABSENT
+        reasons[device_class] = reason + _disabled(tree.root, device_class)
     return reasons
+
+
+_DISABLED_KINDS = ("serial", "i2c", "spi", "gpio", "pwm")
+"""Classes whose devices' nodes in a device tree are called as they are."""
+
+
+def _disabled(root: str, device_class: str) -> str:
+    """What the device tree has of a class and keeps from the kernel, "" when that is nothing."""
+    if device_class not in _DISABLED_KINDS or not os.path.isdir(f"{root}/proc/device-tree"):
+        return ""
+    from .devicetree import device_tree
+
+    try:
+        tree = device_tree(root=root or "/")
+    except OSError:  # It changes under us, or is not ours to read; the reason stands without.
+        return ""
+    nodes = tree.disabled() if tree else []
+    names = [node.name for node in nodes if node.name.partition("@")[0] == device_class]
+    return f"; disabled in the device tree: {', '.join(names)}" if names else ""

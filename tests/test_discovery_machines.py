@@ -337,3 +337,12 @@ def test_a_disabled_bus_is_explained(board: str, tmp_path: Path, device: str, st
     failed = next(stage for stage in data["stages"] if not stage["ok"])
     assert 'i2c@74000 is disabled in the device tree: status = "disabled"' in failed["text"]
     assert failed["next"][0].startswith("dtparam=i2c=on")
+
+
+def test_why_there_is_nothing_of_a_class(board: str, tmp_path: Path) -> None:  # noqa: F811
+    tree = discovery.device_tree(board)
+    assert tree is not None
+    root = unpack(tree, tmp_path)
+    unseen = discovery.local_inventory(str(root)).unseen
+    assert unseen["i2c"].endswith("; disabled in the device tree: i2c@70000, i2c@74000")
+    assert "disabled" not in unseen["spi"]
