@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,19 @@ class Discovered(ctypes.Structure):
 Visitor = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Discovered), ctypes.c_void_p)
 
 
+_ACPI_I2C = re.compile(r"i2c-.*:\w\w")
+
+
 def each(root: str = "/", query: str = "") -> list[dict[str, Any]]:
     """What hal_discover_each_at() shows."""
     library = ctypes.CDLL(str(LIBRARY))
     found: list[dict[str, Any]] = []
-    visitor = Visitor(lambda device, _: found.append(_copied(device[0])) or 0)
-    result = library.hal_discover_each_at(root.encode(), query.encode(), visitor, None)
+
+    def show(device: Any, _: object) -> int:
+        found.append(_copied(device[0]))
+        return 0
+
+    result = library.hal_discover_each_at(root.encode(), query.encode(), Visitor(show), None)
     if result:
         raise OSError(-result, f"hal_discover_each_at({root!r}, {query!r})")
     return found
@@ -52,13 +59,7 @@ def _copied(device: Discovered) -> dict[str, Any]:
     return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
 
 
-_SAME: dict[str, Callable[[Record], Any]] = {
-    **{
-        name: lambda record, name=name: getattr(record, name)
-        for name in ("id", "device_class", "name", "serial", "driver", "uri", *_AFTER)
-    },
-    "score": lambda record: record.fits[0].score if record.fits else 0,
-}
+_SAME = ("id", "device_class", "name", "serial", "driver", "uri", *_AFTER)
 """What is the same; vendor and model may come from pci.ids and usb.ids in Python."""
 
 
@@ -72,10 +73,22 @@ def differences(root: str = "/") -> list[str]:
     records = {(record.device_class, record.path): record for record in theirs}
     for device in ours:
         record = records.get((device["device_class"], device["path"]))
-        for name, value in _SAME.items() if record else ():
-            if device[name] != value(record):
-                found.append(f"{device['path']}: {name}: {device[name]!r}, {value(record)!r}")
+        if record is not None:
+            found += _differing(device, record)
     return found
+
+
+def _differing(device: dict[str, Any], record: Record) -> list[str]:
+    values = {name: getattr(record, name) for name in _SAME}
+    values["score"] = record.fits[0].score if record.fits else 0
+    if _ACPI_I2C.fullmatch(record.name) and record.device_class == "i2c":
+        # Only Python reads the firmware's tables, which tell the address.
+        values = {name: values[name] for name in ("id", "name", "serial", "subsystem", "path")}
+    return [
+        f"{record.path}: {name}: {device[name]!r}, {value!r}"
+        for name, value in values.items()
+        if device[name] != value
+    ]
 
 
 if __name__ == "__main__":

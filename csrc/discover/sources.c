@@ -70,7 +70,7 @@ static bool i2c(struct tree *tree, struct node *node, struct facts *facts)
     if (is_numbered(node->name, "i2c-"))
         return i2c_adapter(tree, node, facts);
     if (!len || *at != '-' || strspn(at + 1, "0123456789abcdef") != 4 || at[5])
-        return true; /* named by ACPI: the name does not tell the address */
+        return true; /* named by ACPI: only its tables tell the address, which Python reads */
     address = (unsigned)strtoul(at + 1, NULL, 16);
     /* i2c_encode_flags_to_addr() in i2c-core-base.c */
     address &= (address & 0xa000) == 0xa000 ? 0x3ff : 0x7f;
@@ -370,6 +370,14 @@ static bool named(struct tree *tree, struct node *node, struct facts *facts)
     return by_node(tree, node, facts);
 }
 
+static bool fpga_region(struct tree *tree, struct node *node, struct facts *facts)
+{
+    const char *name = node_attr(tree, node, "name");
+
+    facts->model = *name ? name : "FPGA region";
+    return true;
+}
+
 static bool remoteproc(struct tree *tree, struct node *node, struct facts *facts)
 {
     facts->model = node_attr(tree, node, "name");
@@ -423,6 +431,7 @@ const struct source discover_sources[] = {
     {"accelerator", "apex", by_node},
     {"accelerator", "pci", waiting},
     {"accelerator", "fpga_manager", named},
+    {"accelerator", "fpga_region", fpga_region},
     {"accelerator", "remoteproc", remoteproc},
     {"network", "net", network},
     {"video", "video4linux", named},
