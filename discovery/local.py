@@ -41,6 +41,9 @@ UDEV_TIME: Final = 0.12
 SECOND_LOOK: Final = 2.0
 """Seconds after the last event to a whole look, for what depends on the devices concerned."""
 
+_BREATH = 0.05
+"""Seconds without a look after a whole one, at most. After another one it is as long as it took."""
+
 _BATCH = 64
 """Events read at a time; then others have their turn in the event loop."""
 
@@ -159,7 +162,8 @@ class LocalScout:
         inventory = await asyncio.to_thread(self._standing.look, None if whole else touched)
         self._tell(inventory)
         now = time.monotonic()
-        self._earliest = now + (now - begun)  # However much happens, half of the time is others'.
+        spent = now - begun
+        self._earliest = now + (min(spent, _BREATH) if whole else spent)
         known = {record.id for record in inventory}
         if whole and self._monitors:
             self._roster.trouble(self.source, "", "events")

@@ -502,6 +502,49 @@ with hal.watch("class=network", network=False) as watch:
     assert found == "['halt0', 'halt1']"
 
 
+MACHINE = """
+import ctypes, sys, hal
+lib = ctypes.CDLL("libumockdev.so.0")
+lib.umockdev_testbed_new.restype = bed_t = ctypes.c_void_p
+for name, count in (("add_from_file", 2), ("add_from_string", 2), ("uevent", 2),
+                    ("remove_device", 1)):
+    function = getattr(lib, "umockdev_testbed_" + name)
+    function.argtypes = [bed_t, ctypes.c_char_p, ctypes.c_char_p][: count + 1]
+bed = lib.umockdev_testbed_new()
+assert lib.umockdev_testbed_add_from_file(bed, sys.argv[1].encode(), None)
+chip = b"/sys/devices/platform/plug/i2c-9/9-0050"
+with hal.watch("class=i2c", network=False) as watch:
+    print(len(watch.next(20).records) > 0)
+    lib.umockdev_testbed_add_from_string(bed, b"P: /devices/platform/plug/i2c-9\\n"
+        b"E: SUBSYSTEM=i2c\\nA: name=plugged\\n\\nP: " + chip[4:] + b"\\n"
+        b"E: SUBSYSTEM=i2c\\nA: name=24c32\\n", None)
+    for device in (chip[:-7], chip):
+        lib.umockdev_testbed_uevent(bed, device, b"add")
+    found = {}
+    while len(found) < 2:
+        found |= {record.name: record for record in watch.next(20).added}
+    print(found["9-0050"].uri, found["9-0050"].parent == found["i2c-9"].id)
+    lib.umockdev_testbed_uevent(bed, chip, b"remove")
+    lib.umockdev_testbed_remove_device(bed, chip)
+    print([record.name for record in watch.next(20).removed])
+"""
+
+
+def test_hotplug_on_a_recorded_machine() -> None:
+    """Events made by umockdev, which libudev takes for those of the kernel and of udevd."""
+    needs("umockdev-wrapper")
+    machine = Path(__file__).parent / "machines/laptop.umockdev"
+    run = subprocess.run(
+        ["umockdev-wrapper", sys.executable, "-c", MACHINE, str(machine)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == ["True", "i2c:9/0x50 True", "['9-0050']"]
+
+
 def test_no_device_is_opened(tmp_path: Path) -> None:
     """All that a look and a watch open, as the kernel is asked for it: nothing below /dev."""
     needs("strace")
