@@ -164,14 +164,18 @@ static int check(struct hal_device *dev, const struct hal_vfio_dma *dma)
     return 0;
 }
 
-static void insert(struct space *space, struct mapping *mapping)
+static void insert(struct space *space, struct mapping *mapping, struct vfio *owner)
 {
+    uint64_t size = mapping->last - mapping->first + 1;
     struct mapping **at = &space->mappings;
 
     while (*at && (*at)->first < mapping->first)
         at = &(*at)->next;
     mapping->next = *at;
+    mapping->owner = owner;
     *at = mapping;
+    space->locked += size;
+    atomic_fetch_add(&owner->dma_bytes, size);
 }
 
 static int map_pages(struct hal_device *dev, struct space *space, struct hal_vfio_dma *dma,
@@ -191,9 +195,6 @@ static int map_pages(struct hal_device *dev, struct space *space, struct hal_vfi
         return explain_map(dev, space, dma, size, err);
     mapping->last = mapping->first + size - 1;
     mapping->iova = dma->iova = mapping->first + offset;
-    insert(space, mapping);
-    space->locked += size;
-    atomic_fetch_add(&vfio_of(dev)->dma_bytes, size);
     return 0;
 }
 
@@ -212,9 +213,10 @@ long dma_map(struct hal_device *dev, struct hal_vfio_dma *dma)
     mapping = calloc(1, sizeof(*mapping));
     if (!mapping)
         return -ENOMEM;
-    mapping->owner = vfio;
     pthread_mutex_lock(&space->lock);
     err = map_pages(dev, space, dma, mapping);
+    if (!err)
+        insert(space, mapping, vfio);
     pthread_mutex_unlock(&space->lock);
     if (err)
         free(mapping);

@@ -210,7 +210,7 @@ int function_command_get(struct hal_device *dev, const struct function *function
 int function_command(struct hal_device *dev, const struct function *function, uint16_t bits,
                      bool on)
 {
-    uint16_t before, after;
+    uint16_t before = 0, after;
     int err;
 
     function_lock();

@@ -49,6 +49,19 @@ static int open_container(struct hal_device *dev, struct space *space, int type)
     return 0;
 }
 
+/* A mapping keeps the group, too, and shows in no list of descriptors. */
+static int open_group_node(const char *path)
+{
+    int fd = hal_open_node(path, O_RDWR);
+    char holders[HAL_TEXT_MAX];
+
+    if (fd != -EBUSY || hal_node_holders(path, holders, sizeof(holders)) > 0)
+        return fd;
+    return hal_fail(-EBUSY, "open", path,
+                    "/proc does not show by whom: a process of somebody else, or a mapping (an "
+                    "array) of a handle that was closed");
+}
+
 static int open_group(struct hal_device *dev, const struct place *place, struct space *space)
 {
     struct vfio_group_status status = {.argsz = sizeof(status)};
@@ -59,7 +72,7 @@ static int open_group(struct hal_device *dev, const struct place *place, struct 
     if (err)
         return err;
     snprintf(path, sizeof(path), "/dev/vfio/%s%d", space->noiommu ? "noiommu-" : "", place->group);
-    space->group_fd = hal_open_node(path, O_RDWR);
+    space->group_fd = open_group_node(path);
     if (space->group_fd < 0)
         return space->group_fd;
     if (ioctl(space->group_fd, VFIO_GROUP_GET_STATUS, &status))

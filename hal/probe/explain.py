@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from hal.discovery import EXCLUSIVE, Inventory, Record, access, local_inventory
 
-from . import output
+from . import output, vfio
 from .drivers import driver_of, search_path
 from .firmware import disabled
 from .outcome import Exit, Failure
@@ -64,6 +64,10 @@ def run(device: str, root: str, *, json: bool) -> Exit:
 def _stages(target: Target, inventory: Inventory, root: str) -> Iterator[Stage]:
     record = target.record
     yield _name(target)
+    if scheme_of(target.uri) == "vfio":
+        yield from (Stage(*finding) for finding in vfio.look(target.uri, root))
+        yield _driver(target)
+        return
     if record is not None:
         yield _kernel(record)
     elif _is_empty_slot(target.node, root):

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import hal
+from hal.probe.vfio import look
 
 from . import devices
 from .devices import EDU, until
@@ -135,6 +136,28 @@ def test_configuration_space(edu: hal.Vfio, address: str) -> None:
         config.bus_master = False
     with hal.Vfio.open(f"vfio:{address}/0", byte_order="big") as other:
         assert other.read32(0) == 0xED000001
+
+
+def test_regions_of_other_kinds() -> None:
+    """The network card: I/O ports, which go through the kernel; the MSI-X table; a wide BAR."""
+    with handed_over(devices.pci(NETWORK)[0]) as name:
+        with hal.Vfio.open(f"vfio:{name}/0") as ports:
+            status = 18  # of a virtio device by its old interface
+            ports.store(status, 1, width=1)
+            assert (ports.load(status, 1), ports.read_at(1, status)) == (1, b"\1")
+            ports.write_at(b"\0", status)
+            assert ports.load(status, 1) == 0
+            with pytest.raises(hal.Unsupported, match="be mapped: nothing"):
+                ports.map()
+            with pytest.raises(hal.InvalidArgument, match="beyond"):
+                ports.load(ports.size, 1)
+        with hal.Vfio.open(f"vfio:{name}/1") as table:
+            assert table.load(12) & 1 == 1  # the vector is masked
+        with hal.Vfio.open(f"vfio:{name}/4") as wide:
+            assert wide.prefetchable
+            assert len(wide.array("u1", 64, 4096)) == 64
+        with pytest.raises(hal.NotFound, match="there is no PCI 1af4:1000 ROM"):
+            hal.open(f"vfio:{name}/rom")
 
 
 # --- interrupts -----------------------------------------------------------------------------------
@@ -377,6 +400,33 @@ def test_threads_map_at_once(edu: hal.Vfio) -> None:
     assert edu.dma_bytes == 0
 
 
+def test_threads_open_and_close(address: str) -> None:
+    """The function and its address space come and go with the first and the last handle."""
+
+    def work(region: str) -> None:
+        for _ in range(5):
+            with hal.Vfio.open(f"vfio:{address}/{region}") as edu:
+                with edu.dma_buffer(4096) as buffer:
+                    assert buffer.iova >= 0x10000
+                assert edu.load(0) in (0x010000ED, 0x11E81234)
+
+    threads = [threading.Thread(target=work, args=(region,)) for region in ("0", "config") * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_an_array_of_registers_keeps_the_device(address: str) -> None:
+    with hal.Vfio.open(f"vfio:{address}/0") as edu:
+        registers = edu.array("u4", 2)
+    assert registers[0] == 0x010000ED
+    with pytest.raises(hal.Busy, match=r"array\) of a handle that was closed"):
+        hal.open(f"vfio:{address}/0")
+    del registers
+    hal.open(f"vfio:{address}/0").close()
+
+
 # --- who may have it, and who may not -------------------------------------------------------------
 
 
@@ -459,9 +509,24 @@ def test_a_group_whose_mates_the_kernel_uses() -> None:
     bridge = next(p for p in PCI.joinpath("devices").glob("*:1f.2"))
     mate = next(p for p in PCI.joinpath("devices").glob("*:1f.3"))
     driver = (mate / "driver").resolve().name
-    with handed_over(bridge) as name, pytest.raises(hal.Busy) as caught:
-        hal.open(f"vfio:{name}/5")
+    with handed_over(bridge) as name:
+        with pytest.raises(hal.Busy) as caught:
+            hal.open(f"vfio:{name}/5")
+        stage, fine, text, *_ = list(look(f"vfio:{name}/5", ""))[-1]
     assert f"{mate.name} ({driver})" in str(caught.value)
+    assert (stage, fine) == ("group", False)
+    assert f"{mate.name} ({driver})" in text
+
+
+def test_what_hal_probe_explains(edu: hal.Vfio) -> None:
+    found = {stage: (fine, text) for stage, fine, text, *_ in look(edu.uri, "")}
+    assert found["kernel"] == (True, "kernel driver vfio-pci")
+    assert found["group"] == (True, f"IOMMU group {edu.group}, with 0 more")
+    assert found["holder"][0] is False
+    assert str(os.getpid()) in found["holder"][1]
+    *_, (stage, _, text, advice, _) = look(f"vfio:{devices.pci(EDU)[1].name}/0", "")
+    assert (stage, text) == ("kernel", "no kernel driver; it has to be vfio-pci")
+    assert advice[-1].endswith("| sudo tee /sys/bus/pci/drivers_probe")
 
 
 def test_what_is_not_there(address: str) -> None:
