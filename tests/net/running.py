@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from hal.discovery.announcement import Announcement
 from hal.discovery.record import Record
@@ -34,6 +35,7 @@ class Loop:
 
     def __init__(self, host: Host) -> None:
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
+        self.errors: list[str] = []
         self._thread = threading.Thread(target=host.call, args=(self._run,), daemon=True)
         self._thread.start()
         self.loop = self._ready.result(10)
@@ -43,6 +45,9 @@ class Loop:
 
     async def _main(self) -> None:
         self._end = asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: self.errors.append(_told(context))
+        )
         self._ready.set_result(asyncio.get_running_loop())
         await self._end.wait()
 
@@ -55,7 +60,7 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result(timeout)
 
     def close(self) -> None:
-        """End it; nothing may be left that runs in it."""
+        """End it; nothing may be left that runs in it, and no callback may have raised."""
 
         async def others() -> int:
             return len(asyncio.all_tasks()) - 2  # besides the main task, and this one
@@ -66,6 +71,13 @@ class Loop:
         self.loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
         assert not left, f"{left} tasks were left"
+        assert not self.errors, self.errors[0]
+
+
+def _told(context: dict[str, Any]) -> str:
+    """What an event loop says of a callback that raised."""
+    error = context.get("exception")
+    return f"{context}\n{''.join(traceback.format_exception(error)) if error else ''}"
 
 
 @contextmanager
