@@ -358,6 +358,17 @@ def test_placement() -> None:
         hal.open("memory:memfd:x", size=8192, node=1000)
 
 
+@pytest.mark.parametrize("nodes", ["", "x", "0,", ",0", "1-0", "0-1024", "-1", "0 1", "99999"])
+def test_lists_of_nodes_that_are_none(nodes: str) -> None:
+    with pytest.raises(hal.InvalidArgument, match="listed as 0,2-3"):
+        hal.open("memory:memfd:x", size=8192, interleave=nodes)
+
+
+def test_a_node_or_several() -> None:
+    with pytest.raises(hal.InvalidArgument, match="exclude each other"):
+        hal.open("memory:memfd:x", size=8192, node=0, interleave="0")
+
+
 def test_only_shared_memory_is_placed(tmp_path: Path) -> None:
     with pytest.raises(hal.Unsupported, match="shm and memfd"):
         hal.open(f"memory:{tmp_path}/file", size=8192, create=True, node=0)

@@ -383,7 +383,17 @@ def test_memory_is_on_the_node_asked_for(address: str, node: int) -> None:
         Path("/dev/shm/placed").unlink()
 
 
+@pytest.mark.parametrize(("nodes", "expected"), [("0,1", {0, 1}), ("0-1", {0, 1}), ("1", {1})])
+def test_memory_is_spread_over_nodes(nodes: str, expected: set[int]) -> None:
+    with hal.Memory.open("memory:memfd:spread", size=1 << 20, interleave=nodes) as device:
+        array = device.array()
+        array[:] = 1
+        assert nodes_of(array) == expected
+
+
 def test_a_node_without_memory_is_named() -> None:
+    with pytest.raises(hal.InvalidArgument, match=r"interleave=1,5-7; nodes with memory: 0-1"):
+        hal.open("memory:memfd:x", size=8192, interleave="1,5-7")
     with pytest.raises(hal.InvalidArgument, match=r"node=7; nodes with memory: 0-1"):
         hal.open("memory:memfd:x", size=8192, node=7)
 
