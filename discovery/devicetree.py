@@ -257,6 +257,32 @@ def device_tree(
     return _compiled(path, overlays)
 
 
+def disabled_names(root: str = "/") -> list[str]:
+    """Names of the machine's nodes that are described and not in use, without reading the rest.
+
+    Args:
+        root: Where the machine's root is.
+    """
+    places = [os.path.join(root, place) for place in _PLACES]
+    base = next(filter(os.path.isdir, places), None)
+    return list(_disabled_below(base)) if base else []
+
+
+def _disabled_below(folder: str) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # An overlay was taken back meanwhile.
+        return
+    files = {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
+    if "status" in files and _content(f"{folder}/status") not in (b"okay\0", b"ok\0"):
+        if "compatible" in files:
+            yield os.path.basename(folder)
+        return
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _disabled_below(entry.path)
+
+
 # ---- a folder of files -------------------------------------------------------------------------
 
 

@@ -106,7 +106,9 @@ class Standing:
         records = _named(records, settings)
         if holders:
             records = _with_holders(records, tree.root, problems)
-        return Inventory(tuple(records), tuple(problems), _unseen(tree, records, self._classes))
+        return Inventory(
+            tuple(records), tuple(problems), _unseen(tree, self._context, records, self._classes)
+        )
 
 
 _SPOKEN_FOR = {"i2c-dev": "i2c", "spidev": "spi"}
@@ -367,7 +369,9 @@ def _asked(record: Record, held_by: list[access.Holder]) -> Record:
     return replace(record, state="busy" if who else "free", detail=who)
 
 
-def _unseen(tree: Sysfs, records: list[Record], classes: Collection[str]) -> dict[str, str]:
+def _unseen(
+    tree: Sysfs, context: Context, records: list[Record], classes: Collection[str]
+) -> dict[str, str]:
     """Why there is nothing of a class."""
     seen = {record.device_class for record in records}
     reasons = {}
@@ -378,7 +382,7 @@ def _unseen(tree: Sysfs, records: list[Record], classes: Collection[str]) -> dic
         if not kinds:
             continue  # Not a machine's own: of the network.
         reason = EMPTY if any(map(tree.folders, kinds)) else ABSENT
-        reasons[device_class] = reason + _disabled(tree.root, device_class)
+        reasons[device_class] = reason + _disabled(context, device_class)
     return reasons
 
 
@@ -386,16 +390,9 @@ _DISABLED_KINDS = ("serial", "i2c", "spi", "gpio", "pwm")
 """Classes whose devices' nodes in a device tree are called as they are."""
 
 
-def _disabled(root: str, device_class: str) -> str:
+def _disabled(context: Context, device_class: str) -> str:
     """What the device tree has of a class and keeps from the kernel, "" when that is nothing."""
-    if device_class not in _DISABLED_KINDS or not os.path.isdir(f"{root}/proc/device-tree"):
+    if device_class not in _DISABLED_KINDS:
         return ""
-    from .devicetree import device_tree
-
-    try:
-        tree = device_tree(root=root or "/")
-    except OSError:  # It changes under us, or is not ours to read; the reason stands without.
-        return ""
-    nodes = tree.disabled() if tree else []
-    names = [node.name for node in nodes if node.name.partition("@")[0] == device_class]
+    names = [name for name in context.disabled_nodes if name.partition("@")[0] == device_class]
     return f"; disabled in the device tree: {', '.join(names)}" if names else ""

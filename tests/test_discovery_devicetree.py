@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hal import discovery
 from hal.discovery import DeviceTree, TreeNode
-from hal.discovery.devicetree import SIZE_MAX
+from hal.discovery.devicetree import SIZE_MAX, disabled_names
 
 MACHINES = Path(__file__).parent / "machines"
 RP1 = "/axi/pcie@1000120000/rp1"
@@ -123,6 +123,7 @@ def test_a_folder_and_a_file_give_the_same_tree(board: str, tmp_path: Path) -> N
     tree = read(board)
     root = unpack(tree, tmp_path)
     same = discovery.device_tree(root=str(root))
+    assert disabled_names(str(root)) == [node.name for node in tree.disabled()]
     assert same is not None
     assert set(same.nodes) == set(tree.nodes)
     for node in tree:

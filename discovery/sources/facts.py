@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -78,6 +78,13 @@ class Context:
         from ..aml import i2c_places
 
         return i2c_places(self._root or "/")
+
+    @cached_property
+    def disabled_nodes(self) -> Sequence[str]:
+        """Names of the device tree's nodes that are not in use; looked for once."""
+        from ..devicetree import disabled_names
+
+        return disabled_names(self._root or "/")
 
     def nameless(self) -> Iterator[Problem]:
         """What kinds of devices are shown by their numbers, for want of a file of names."""
