@@ -426,7 +426,7 @@ int hal_describe(hal_handle handle, struct hal_description *out, size_t size)
         err = error_end(mark, out ? -EINVAL : -EFAULT, "describe", dev->uri);
     } else {
         strcpy(all.uri, dev->uri);
-        strcpy(all.driver, dev->driver->name);
+        strcpy(all.driver, dev->served_by ? dev->served_by : dev->driver->name);
         all.fd_in = dev->fd_in;
         all.fd_out = dev->fd_out;
         all.memory = memory_of(dev);
@@ -457,6 +457,17 @@ hal_deadline hal_device_open_deadline(const struct hal_device *dev)
 void hal_device_set_state(struct hal_device *dev, void *state)
 {
     dev->state = state;
+}
+
+int hal_device_set_served_by(struct hal_device *dev, const char *driver)
+{
+    int err = name_check(driver);
+
+    if (err)
+        return hal_fail_plain(err, "open", dev->uri, "driver \"%s\": %s", driver,
+                              name_complaint(err));
+    dev->served_by = driver;
+    return 0;
 }
 
 void *hal_device_state(const struct hal_device *dev)

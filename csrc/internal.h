@@ -191,6 +191,7 @@ struct hal_device {
     struct poller *pollers;
 
     char *uri; /* resolved */
+    const char *served_by; /* NULL: by `driver` itself */
     char *address;
     struct hal_uri *parsed;                 /* while init runs */
     const struct hal_attribute *attributes; /* of this device alone */

@@ -99,6 +99,7 @@ static void release(struct hal_device *dev)
         driver_put(dev->driver);
     dev->driver = NULL;
     dev->state = NULL;
+    dev->served_by = NULL;
     dev->attributes = NULL;
     dev->attribute_count = 0;
     free(dev->parsed);

@@ -33,7 +33,7 @@ Exit codes: 0 fine, 1 something failed, 2 wrong use, 3 not found, 4 no permissio
 """
 
 
-def _home(name: str) -> Path:
+def home(name: str) -> Path:
     """Where things are kept: of the system for root, of the user for others."""
     if os.geteuid() == 0:
         return Path("/etc/hal") / name
@@ -87,7 +87,7 @@ def init(folder: Path | None, name: str) -> int:
     """Make the authority: keys, CA certificate, empty list of revocations."""
     from hal.link.authority import Authority
 
-    authority = Authority.create(folder or _home("ca"), name)
+    authority = Authority.create(folder or home("ca"), name)
     until = authority.certificate.not_valid_after_utc
     click.echo(f"authority made in {authority.folder}, good until {until:%F}")
     click.echo("keep ca.key and tokens.key to yourself; back the folder up")
@@ -119,7 +119,7 @@ def pair(
     from hal.link.pairing import Pairings
     from hal.link.token import Right
 
-    authority = Authority.load(folder or _home("ca"))
+    authority = Authority.load(folder or home("ca"))
     who = Identity(identifier or uuid.uuid4(), Role(role))
     if who.role is Role.CONTROLLER and not rights:
         raise click.UsageError("a controller without --right may do nothing: --right '*' for all")
@@ -144,7 +144,7 @@ def serve(folder: Path | None, host: str, port: int, days: int) -> int:
     from hal.link.enrol import Registrar
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    registrar = Registrar(Authority.load(folder or _home("ca")), (host, port), days)
+    registrar = Registrar(Authority.load(folder or home("ca")), (host, port), days)
     signal.signal(signal.SIGTERM, lambda *_: registrar.stop())
     signal.signal(signal.SIGINT, lambda *_: registrar.stop())
     click.echo(f"listening on {host or 'every address'} port {registrar.port}")
@@ -162,7 +162,7 @@ def enrol(code: str, host: str, own: Path | None) -> int:
     from hal.link.enrol import enrol as join
     from hal.link.pairing import Code
 
-    credentials = join(Code.parse(code), _address(host), own or _home("link"))
+    credentials = join(Code.parse(code), _address(host), own or home("link"))
     until = credentials.certificate.not_valid_after_utc
     click.echo(f"{credentials.identity} enrolled in {credentials.folder}, good until {until:%F}")
     return Exit.OK
@@ -176,7 +176,7 @@ def renew(host: str, own: Path | None) -> int:
     from hal.link.credentials import Credentials
     from hal.link.enrol import renew as refresh
 
-    credentials = refresh(Credentials(own or _home("link")), _address(host))
+    credentials = refresh(Credentials(own or home("link")), _address(host))
     until = credentials.certificate.not_valid_after_utc
     click.echo(f"{credentials.identity} renewed, good until {until:%F}")
     return Exit.OK
@@ -190,7 +190,7 @@ def revoke(what: str, reason: str, folder: Path | None) -> int:
     """Revoke a certificate by its serial number, or all of a member's by its UUID."""
     from hal.link.authority import Authority
 
-    authority = Authority.load(folder or _home("ca"))
+    authority = Authority.load(folder or home("ca"))
     ended = authority.revoke(what, reason)
     for entry in ended:
         click.echo(f"revoked {entry.serial} of {entry.role} {entry.id}")
@@ -207,7 +207,7 @@ def members(folder: Path | None, json: bool) -> int:
     """List who belongs to the authority, and what each may do."""
     from hal.link.members import Members
 
-    listed = Members(folder or _home("ca")).all()
+    listed = Members(folder or home("ca")).all()
     if json:
         click.echo(json_module.dumps([_plain(member) for member in listed], indent=2))
         return Exit.OK
@@ -227,7 +227,7 @@ def status(own: Path | None, json: bool) -> int:
     """
     from hal.link.credentials import Credentials
 
-    credentials = Credentials(own or _home("link"))
+    credentials = Credentials(own or home("link"))
     findings = credentials.findings()
     until = credentials.certificate.not_valid_after_utc
     authority = credentials.ca.subject.rfc4514_string()

@@ -267,7 +267,8 @@ def registration(run: Session) -> str:
     import hal
 
     device = run.open()
-    name = os.fsdecode(ffi.string(device.describe().driver))
+    # Not the description's driver: that may be one far away, to which this one passes calls.
+    name = os.fsdecode(ffi.string(device.describe().uri)).partition(":")[0]
     info = next(each for each in hal.drivers() if each.name == name)
     if info.path is not None:
         result = int(lib.hal_unregister_driver(name.encode()))

@@ -221,6 +221,15 @@ HAL_API int hal_device_fd_out(const struct hal_device *dev);
 HAL_API void hal_device_set_attributes(struct hal_device *dev,
                                        const struct hal_attribute *attributes, size_t count);
 
+/**
+ * @brief Say which driver really serves the device, where this one only passes calls on (to another
+ *        machine, say). Only inside `init`.
+ * @param driver  Its name, which must stay as it is until `fini`. hal_describe() gives it, so that a
+ *                program that picks a typed face by the driver's name picks the right one.
+ * @return 0; -ENOENT, -ENAMETOOLONG or -EINVAL when it is not formed as a driver name.
+ */
+HAL_API int hal_device_set_served_by(struct hal_device *dev, const char *driver);
+
 /** The lane a driver function runs in: see "Threads" in hal/device.h. */
 enum hal_lane {
     HAL_LANE_READ,   /**< read */

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests and answers. The lanes of a device share one TLS link: whoever waits takes in all that
+ * comes, and wakes the lane whose answer it was. `remote->lock` is held for what is done with the
+ * link, never while waiting.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+
+#include "remote.h"
+
+#define SMALL 4096 /* requests up to this go out as one TLS record */
+
+/* ---- the end of a link ------------------------------------------------------------------------
+ */
+
+static void wake_all(struct hal_device *dev)
+{
+    hal_device_wake(dev, POLLIN | POLLOUT);
+    hal_device_wake(dev, 0);
+}
+
+/* The link is no more; every call from now on says why. The first reason stays. */
+static void break_link(struct hal_device *dev, struct remote *remote, int err, const char *why)
+{
+    if (!remote->broken) {
+        remote->broken = err;
+        snprintf(remote->why, sizeof(remote->why), "%s", why);
+    }
+    wake_all(dev);
+}
+
+static int link_failed(struct hal_device *dev, struct remote *remote)
+{
+    return hal_fail_plain(remote->broken, "use", hal_device_uri(dev), "the link is lost: %s",
+                          remote->why);
+}
+
+/* What an SSL_read() or SSL_write() that gave nothing means: 0 when it can go on later. */
+static int stalled(struct hal_device *dev, struct remote *remote, int result, int *events)
+{
+    int error = SSL_get_error(remote->ssl, result), saved = errno;
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+
+    ERR_clear_error();
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
+        *events = error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT;
+        return 0;
+    }
+    if (error == SSL_ERROR_ZERO_RETURN)
+        break_link(dev, remote, -ENODEV, "the other end has closed it");
+    else if (error == SSL_ERROR_SYSCALL && saved)
+        break_link(dev, remote, -ENODEV, strerror(saved));
+    else
+        break_link(dev, remote, -ENODEV, reason ? reason : "it ended in the middle");
+    return remote->broken;
+}
+
+/* ---- taking in --------------------------------------------------------------------------------
+ */
+
+static struct pending *pending_of(struct remote *remote, const struct wire_header *header)
+{
+    struct pending *pending = &remote->pending[header->lane];
+
+    if (!(header->flags & WIRE_ANSWER) || !pending->waiting || pending->id != header->id)
+        return NULL;
+    return pending;
+}
+
+/* A header is whole: where does its body go? */
+static int start_body(struct hal_device *dev, struct remote *remote)
+{
+    const struct wire_header *header = &remote->incoming;
+    struct pending *pending;
+
+    if (!wire_get_header(remote->header, &remote->incoming)) {
+        break_link(dev, remote, -EPROTO, "the other end does not speak hal/1");
+        return remote->broken;
+    }
+    pending = pending_of(remote, header);
+    if (!pending && (header->flags & WIRE_ANSWER) && !(header->flags & WIRE_ERROR && !header->id)) {
+        break_link(dev, remote, -EPROTO, "an answer came to no question");
+        return remote->broken;
+    }
+    remote->body_got = 0;
+    remote->body_owned = true;
+    if (pending && pending->into && !(header->flags & WIRE_ERROR) &&
+        header->length <= pending->room) {
+        remote->body = pending->into;
+        remote->body_owned = false;
+        return 0;
+    }
+    remote->body = malloc(header->length ? header->length : 1);
+    if (!remote->body)
+        break_link(dev, remote, -ENOMEM, "no memory for an answer");
+    return remote->broken;
+}
+
+static void wake_lane(struct hal_device *dev, struct remote *remote, enum wire_lane lane)
+{
+    uint64_t one = 1;
+
+    if (lane == WIRE_LANE_READ) {
+        if (write(remote->news, &one, sizeof(one)) < 0) {
+            /* Full: it is readable as it is. */
+        }
+        hal_device_wake(dev, POLLIN);
+    } else if (lane == WIRE_LANE_WRITE) {
+        hal_device_wake(dev, POLLOUT);
+    } else {
+        hal_device_wake(dev, 0);
+    }
+}
+
+/* What the agent says without being asked, and its last words. */
+static void heard(struct hal_device *dev, struct remote *remote)
+{
+    struct wire_reader body = {.at = remote->body, .left = remote->incoming.length};
+    const char *text = "";
+    size_t length = 0;
+    char why[sizeof(remote->why)];
+
+    if (remote->incoming.flags & WIRE_ERROR) {
+        int err = -(int)wire_number(&body, 4);
+
+        text = wire_text(&body, &length);
+        snprintf(why, sizeof(why), "%.*s", (int)length, text);
+        break_link(dev, remote, err < 0 ? err : -EPROTO, why);
+    } else if (remote->incoming.type == WIRE_NOTICE) {
+        unsigned kind = (unsigned)wire_number(&body, 2);
+
+        (void)wire_number(&body, 2);
+        (void)wire_number(&body, 8);
+        text = wire_text(&body, &length);
+        snprintf(why, sizeof(why), "%.*s", (int)length, text);
+        if (kind == 2)
+            break_link(dev, remote, -EBUSY, why);
+        else if (kind == 3 || kind == 4)
+            break_link(dev, remote, -ENODEV, why);
+    }
+}
+
+static void finish_body(struct hal_device *dev, struct remote *remote, enum wire_lane own)
+{
+    struct pending *pending = pending_of(remote, &remote->incoming);
+
+    if (!pending) {
+        heard(dev, remote);
+        free(remote->body);
+    } else {
+        pending->waiting = false;
+        pending->answered = true;
+        pending->flags = remote->incoming.flags;
+        pending->length = remote->incoming.length;
+        pending->body = remote->body_owned ? remote->body : NULL;
+        if (remote->incoming.lane != own)
+            wake_lane(dev, remote, remote->incoming.lane);
+    }
+    remote->body = NULL;
+    remote->header_got = 0;
+}
+
+/* Take in all that is there. The lock is held. What to wait for next: POLLIN or POLLOUT. */
+static int pump(struct hal_device *dev, struct remote *remote, enum wire_lane own)
+{
+    int events = POLLIN;
+
+    while (!remote->broken) {
+        bool in_header = remote->header_got < WIRE_HEADER;
+        uint8_t *to =
+            in_header ? remote->header + remote->header_got : remote->body + remote->body_got;
+        size_t want = in_header ? WIRE_HEADER - remote->header_got
+                                : remote->incoming.length - remote->body_got;
+        size_t got = 0;
+        int result = 1;
+
+        if (want) {
+            result = SSL_read_ex(remote->ssl, to, want, &got);
+            if (result <= 0) {
+                stalled(dev, remote, result, &events);
+                break;
+            }
+        }
+        if (in_header) {
+            remote->header_got += got;
+            if (remote->header_got < WIRE_HEADER || start_body(dev, remote))
+                continue;
+        } else {
+            remote->body_got += got;
+        }
+        if (remote->body_got == remote->incoming.length) {
+            finish_body(dev, remote, own);
+            if (remote->pending[own].answered)
+                break; /* ours first; what else is there is found next time */
+        }
+    }
+    return events;
+}
+
+/* ---- sending ----------------------------------------------------------------------------------
+ */
+
+static enum hal_lane lane_of(enum wire_lane lane)
+{
+    if (lane == WIRE_LANE_READ)
+        return HAL_LANE_READ;
+    return lane == WIRE_LANE_WRITE ? HAL_LANE_WRITE : HAL_LANE_CONTROL;
+}
+
+/* Wait with the lock given up. */
+static int wait_unlocked(struct hal_device *dev, struct remote *remote, enum wire_lane lane, int fd,
+                         int events, hal_deadline until)
+{
+    int got;
+
+    pthread_mutex_unlock(&remote->lock);
+    got = hal_device_wait(dev, lane_of(lane), fd, events, until);
+    pthread_mutex_lock(&remote->lock);
+    return got < 0 ? got : 0;
+}
+
+/* A frame that went out in part cannot be taken back: then the link ends. */
+static int send_bytes(struct hal_device *dev, struct remote *remote, enum wire_lane lane,
+                      const uint8_t *bytes, size_t size, hal_deadline until)
+{
+    while (size && !remote->broken) {
+        size_t sent = 0;
+        int events = 0, err, result = SSL_write_ex(remote->ssl, bytes, size, &sent);
+
+        if (result > 0) {
+            bytes += sent;
+            size -= sent;
+            continue;
+        }
+        if (stalled(dev, remote, result, &events))
+            break;
+        err = wait_unlocked(dev, remote, lane, remote->fd, events, until);
+        if (err && err != -EINTR) {
+            break_link(dev, remote, -ETIMEDOUT, "the other end takes nothing in");
+            return err;
+        }
+    }
+    return remote->broken;
+}
+
+static uint32_t wait_of(hal_deadline until)
+{
+    int64_t left;
+
+    if (until == HAL_FOREVER)
+        return WIRE_WAIT_FOREVER;
+    left = (until - hal_now()) / 1000000;
+    return left < 0 ? 0 : left > 86400000 ? 86400000 : (uint32_t)left;
+}
+
+/* One at a time sends; others wait for their turn. */
+static int begin_sending(struct hal_device *dev, struct remote *remote, enum wire_lane lane,
+                         hal_deadline until)
+{
+    int err = 0;
+
+    while (remote->sending && !remote->broken && !err)
+        err = wait_unlocked(dev, remote, lane, -1, 0, until);
+    if (!err && !remote->broken)
+        remote->sending = true;
+    return err ? err : remote->broken;
+}
+
+static void end_sending(struct hal_device *dev, struct remote *remote)
+{
+    remote->sending = false;
+    if (remote->send_waiters)
+        wake_all(dev);
+}
+
+/* Send a frame. The lock is held. */
+static int send_frame(struct hal_device *dev, struct remote *remote, const struct request *request,
+                      uint32_t id, hal_deadline until)
+{
+    size_t body = request->head_size + request->tail_size;
+    struct wire_header header = {.length = (uint32_t)body,
+                                 .type = (uint8_t)request->type,
+                                 .lane = (uint8_t)request->lane,
+                                 .id = id,
+                                 .wait = wait_of(until)};
+    uint8_t first[SMALL];
+    size_t fits = sizeof(first) - WIRE_HEADER - request->head_size;
+    size_t begun = request->tail_size < fits ? request->tail_size : fits;
+    int err;
+
+    wire_put_header(first, &header);
+    if (request->head_size)
+        memcpy(first + WIRE_HEADER, request->head, request->head_size);
+    if (begun)
+        memcpy(first + WIRE_HEADER + request->head_size, request->tail, begun);
+    err = send_bytes(dev, remote, request->lane, first, WIRE_HEADER + request->head_size + begun,
+                     until);
+    if (!err && begun < request->tail_size)
+        err = send_bytes(dev, remote, request->lane, (const uint8_t *)request->tail + begun,
+                         request->tail_size - begun, until);
+    return err;
+}
+
+/* ---- requests ---------------------------------------------------------------------------------
+ */
+
+static void forget(struct pending *pending)
+{
+    free(pending->body);
+    pending->body = NULL;
+    pending->answered = pending->given_up = false;
+}
+
+/* The answer of whoever gave up on this lane before comes first. */
+static int settle(struct hal_device *dev, struct remote *remote, enum wire_lane lane,
+                  hal_deadline until)
+{
+    struct pending *pending = &remote->pending[lane];
+    int err = 0;
+
+    while (pending->waiting && !remote->broken && !err) {
+        int events = pump(dev, remote, lane);
+
+        if (pending->waiting && !remote->broken)
+            err = wait_unlocked(dev, remote, lane, remote->fd, events, until);
+    }
+    if (!err && !remote->broken)
+        forget(pending);
+    return err ? err : remote->broken;
+}
+
+static int send_locked(struct hal_device *dev, struct remote *remote, const struct request *request,
+                       hal_deadline until)
+{
+    struct pending *pending = &remote->pending[request->lane];
+    uint32_t id;
+    int err = settle(dev, remote, request->lane, until);
+
+    if (err)
+        return err;
+    remote->send_waiters++;
+    err = begin_sending(dev, remote, request->lane, until);
+    remote->send_waiters--;
+    if (err)
+        return err;
+    id = ++remote->last_id ? remote->last_id : ++remote->last_id;
+    *pending =
+        (struct pending){.waiting = true, .id = id, .into = request->into, .room = request->room};
+    err = send_frame(dev, remote, request, id, until);
+    end_sending(dev, remote);
+    return err;
+}
+
+int remote_send(struct hal_device *dev, const struct request *request, hal_deadline until)
+{
+    struct remote *remote = remote_of(dev);
+    int err;
+
+    pthread_mutex_lock(&remote->lock);
+    err = send_locked(dev, remote, request, until);
+    if (err && err == remote->broken)
+        err = link_failed(dev, remote);
+    pthread_mutex_unlock(&remote->lock);
+    return err;
+}
+
+/* Whoever asked goes; the answer, if it comes, must not go where he wanted it. */
+static void give_up(struct hal_device *dev, struct remote *remote, enum wire_lane lane)
+{
+    struct pending *pending = &remote->pending[lane];
+
+    pending->given_up = true;
+    if (remote->body && !remote->body_owned && remote->body == pending->into) {
+        uint8_t *own = malloc(remote->incoming.length ? remote->incoming.length : 1);
+
+        if (own)
+            memcpy(own, remote->body, remote->body_got);
+        else
+            break_link(dev, remote, -ENOMEM, "no memory for an answer");
+        remote->body = own;
+        remote->body_owned = true;
+    }
+    pending->into = NULL;
+}
+
+static int failed_there(struct hal_device *dev, struct pending *pending)
+{
+    struct wire_reader body = {.at = pending->body, .left = pending->length};
+    int err = -(int)wire_number(&body, 4);
+    size_t length;
+    const char *text = wire_text(&body, &length);
+
+    if (body.failed || err >= 0)
+        err = hal_fail_plain(-EPROTO, "use", hal_device_uri(dev), "an error without a number came");
+    else
+        err = hal_fail_plain(err, "remote", hal_device_uri(dev), "%.*s", (int)length, text);
+    forget(pending);
+    return err;
+}
+
+static int take_answer(struct hal_device *dev, struct pending *pending, struct answer *answer)
+{
+    if (pending->flags & WIRE_ERROR)
+        return failed_there(dev, pending);
+    answer->body = pending->body ? pending->body : pending->into;
+    answer->length = pending->length;
+    pending->body = NULL;
+    pending->answered = false;
+    return 0;
+}
+
+int remote_answer(struct hal_device *dev, const struct request *request, struct answer *answer,
+                  hal_deadline until)
+{
+    struct remote *remote = remote_of(dev);
+    struct pending *pending = &remote->pending[request->lane];
+    int err = 0;
+
+    pthread_mutex_lock(&remote->lock);
+    while (!pending->answered && !remote->broken && !err) {
+        int events = pump(dev, remote, request->lane);
+
+        if (!pending->answered && !remote->broken)
+            err = wait_unlocked(dev, remote, request->lane, remote->fd, events, until);
+    }
+    if (pending->answered)
+        err = take_answer(dev, pending, answer);
+    else if (err)
+        give_up(dev, remote, request->lane);
+    else
+        err = link_failed(dev, remote);
+    pthread_mutex_unlock(&remote->lock);
+    return err;
+}
+
+int remote_exchange(struct hal_device *dev, const struct request *request, struct answer *answer,
+                    hal_deadline until)
+{
+    int err = remote_send(dev, request, until);
+
+    return err ? err : remote_answer(dev, request, answer, until);
+}
+
+void remote_answer_free(const struct request *request, struct answer *answer)
+{
+    if (answer->body != request->into)
+        free(answer->body);
+    answer->body = NULL;
+}
+
+/* ---- reading: asked for ahead, delivered when it is there ------------------------------------ */
+
+ssize_t remote_take(struct hal_device *dev, void *buf, size_t len)
+{
+    struct remote *remote = remote_of(dev);
+    struct pending *pending = &remote->pending[WIRE_LANE_READ];
+    uint64_t drained;
+    ssize_t result = -EAGAIN;
+
+    pthread_mutex_lock(&remote->lock);
+    if (pending->waiting)
+        pump(dev, remote, WIRE_LANE_READ);
+    if (read(remote->news, &drained, sizeof(drained)) < 0) {
+        /* Nobody else took it in. */
+    }
+    if (pending->answered && pending->flags & WIRE_ERROR) {
+        result = failed_there(dev, pending);
+    } else if (pending->answered) {
+        size_t left = pending->length - remote->taken;
+        size_t n = left < len ? left : len;
+
+        if (n)
+            memcpy(buf, pending->body + remote->taken, n);
+        remote->taken += n;
+        result = (ssize_t)n;
+        if (remote->taken == pending->length) {
+            remote->taken = 0;
+            forget(pending);
+        } else {
+            wake_lane(dev, remote, WIRE_LANE_READ); /* the rest: still readable */
+        }
+    } else if (remote->broken) {
+        result = link_failed(dev, remote);
+    } else if (!pending->waiting) {
+        result = -ENOENT; /* nobody has asked yet */
+    }
+    pthread_mutex_unlock(&remote->lock);
+    return result;
+}
+
+bool remote_idle(struct hal_device *dev)
+{
+    struct remote *remote = remote_of(dev);
+    bool idle;
+
+    pthread_mutex_lock(&remote->lock);
+    idle = !remote->pending[WIRE_LANE_READ].waiting && !remote->pending[WIRE_LANE_READ].answered;
+    pthread_mutex_unlock(&remote->lock);
+    return idle;
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The TCP connection and TLS 1.3 on it, certificates on both sides. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include "remote.h"
+
+static const unsigned char protocols[] = {5, 'h', 'a', 'l', '/', '1'};
+
+/* OpenSSL's own words for what went wrong last, and its queue emptied. */
+static const char *openssl_reason(const SSL *ssl)
+{
+    long verdict = ssl ? SSL_get_verify_result(ssl) : X509_V_OK;
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+
+    if (verdict != X509_V_OK)
+        reason = X509_verify_cert_error_string(verdict);
+    ERR_clear_error();
+    return reason ? reason : "no reason given";
+}
+
+static int file_failed(struct hal_device *dev, const char *path)
+{
+    if (access(path, R_OK))
+        return hal_fail(-errno, "open", path, "enrol this machine: hal-ca enrol CODE --at HOST");
+    return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev), "%s: %s", path,
+                          openssl_reason(NULL));
+}
+
+/* ---- credentials ------------------------------------------------------------------------------
+ */
+
+static int check_secret(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info))
+        return hal_fail(-errno, "open", path, "enrol this machine: hal-ca enrol CODE --at HOST");
+    if (info.st_mode & 077)
+        return hal_fail(-EACCES, "open", path, "others may read it (mode %04o): chmod 600 %s",
+                        info.st_mode & 07777, path);
+    return 0;
+}
+
+static int load(struct hal_device *dev, struct remote *remote)
+{
+    char path[PATH_MAX + 16];
+    X509_STORE *store = SSL_CTX_get_cert_store(remote->context);
+    X509_LOOKUP *lookup;
+    int err;
+
+    snprintf(path, sizeof(path), "%s/key.pem", remote->folder);
+    err = check_secret(path);
+    if (err)
+        return err;
+    if (SSL_CTX_use_PrivateKey_file(remote->context, path, SSL_FILETYPE_PEM) != 1)
+        return file_failed(dev, path);
+    snprintf(path, sizeof(path), "%s/cert.pem", remote->folder);
+    if (SSL_CTX_use_certificate_chain_file(remote->context, path) != 1)
+        return file_failed(dev, path);
+    snprintf(path, sizeof(path), "%s/ca.pem", remote->folder);
+    if (SSL_CTX_load_verify_locations(remote->context, path, NULL) != 1)
+        return file_failed(dev, path);
+    snprintf(path, sizeof(path), "%s/crl.pem", remote->folder);
+    lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+    if (!lookup || X509_load_crl_file(lookup, path, X509_FILETYPE_PEM) < 1)
+        return file_failed(dev, path);
+    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_X509_STRICT);
+    return 0;
+}
+
+int remote_token(struct hal_device *dev, const struct remote *remote, char *out, size_t size)
+{
+    char path[PATH_MAX + 16];
+    long length;
+    int err;
+
+    (void)dev;
+    snprintf(path, sizeof(path), "%s/token", remote->folder);
+    err = check_secret(path);
+    if (err)
+        return err;
+    length = hal_node_read_text(path, out, size);
+    return length < 0 ? (int)length : 0;
+}
+
+static int make_context(struct hal_device *dev, struct remote *remote)
+{
+    remote->context = SSL_CTX_new(TLS_client_method());
+    if (!remote->context)
+        return hal_fail(-ENOMEM, "open", hal_device_uri(dev), "%s", openssl_reason(NULL));
+    SSL_CTX_set_min_proto_version(remote->context, TLS1_3_VERSION);
+    SSL_CTX_set_verify(remote->context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_session_cache_mode(remote->context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(remote->context, SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                          SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                          SSL_MODE_RELEASE_BUFFERS);
+    return load(dev, remote);
+}
+
+/* ---- connecting -------------------------------------------------------------------------------
+ */
+
+static int wait_for(struct hal_device *dev, int fd, int events, hal_deadline until)
+{
+    int got = hal_device_wait(dev, HAL_LANE_CONTROL, fd, events, until);
+
+    return got < 0 ? got : 0;
+}
+
+static int connect_one(struct hal_device *dev, struct remote *remote, const struct addrinfo *to,
+                       hal_deadline until)
+{
+    int one = 1, failure = 0, err;
+    socklen_t size = sizeof(failure);
+
+    remote->fd = socket(to->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (remote->fd < 0)
+        return -errno;
+    setsockopt(remote->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(remote->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    if (connect(remote->fd, to->ai_addr, to->ai_addrlen) && errno != EINPROGRESS)
+        return -errno;
+    err = wait_for(dev, remote->fd, POLLOUT, until);
+    if (err)
+        return err;
+    getsockopt(remote->fd, SOL_SOCKET, SO_ERROR, &failure, &size);
+    return -failure;
+}
+
+static int connect_any(struct hal_device *dev, struct remote *remote, hal_deadline until)
+{
+    struct addrinfo wanted = {.ai_socktype = SOCK_STREAM}, *found, *to;
+    int err = getaddrinfo(remote->host, remote->port, &wanted, &found);
+
+    if (err)
+        return hal_fail_plain(-ENOENT, "open", hal_device_uri(dev), "host %s: %s", remote->host,
+                              gai_strerror(err));
+    err = -ENOENT;
+    for (to = found; to; to = to->ai_next) {
+        err = connect_one(dev, remote, to, until);
+        if (!err || err == -ECANCELED)
+            break;
+        if (remote->fd >= 0)
+            close(remote->fd);
+        remote->fd = -1;
+    }
+    freeaddrinfo(found);
+    if (!err || err == -ECANCELED)
+        return err;
+    return hal_fail(err, "open", hal_device_uri(dev), "%s port %s: does hal-agent run there?",
+                    remote->host, remote->port);
+}
+
+static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline until)
+{
+    X509_VERIFY_PARAM *verify;
+    int result, err = 0;
+
+    remote->ssl = SSL_new(remote->context);
+    if (!remote->ssl || SSL_set_fd(remote->ssl, remote->fd) != 1 ||
+        SSL_set_alpn_protos(remote->ssl, protocols, sizeof(protocols)))
+        return hal_fail(-ENOMEM, "open", hal_device_uri(dev), "%s", openssl_reason(NULL));
+    verify = SSL_get0_param(remote->ssl);
+    X509_VERIFY_PARAM_set_hostflags(verify, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    if (X509_VERIFY_PARAM_set1_host(verify, remote->name, 0) != 1 ||
+        SSL_set_tlsext_host_name(remote->ssl, remote->name) != 1)
+        return hal_fail(-EINVAL, "open", hal_device_uri(dev), "%s", openssl_reason(NULL));
+    while ((result = SSL_connect(remote->ssl)) != 1 && !err) {
+        switch (SSL_get_error(remote->ssl, result)) {
+        case SSL_ERROR_WANT_READ:
+            err = wait_for(dev, remote->fd, POLLIN, until);
+            break;
+        case SSL_ERROR_WANT_WRITE:
+            err = wait_for(dev, remote->fd, POLLOUT, until);
+            break;
+        default:
+            return hal_fail_plain(-EACCES, "open", hal_device_uri(dev),
+                                  "the other end has not proved to be %.36s: %s", remote->name,
+                                  openssl_reason(remote->ssl));
+        }
+    }
+    return err;
+}
+
+/* What the library waits on: readable when the socket is, or an answer was taken in already. */
+static int make_ready(struct hal_device *dev, struct remote *remote)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    remote->ready = epoll_create1(EPOLL_CLOEXEC);
+    remote->news = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (remote->ready < 0 || remote->news < 0 ||
+        epoll_ctl(remote->ready, EPOLL_CTL_ADD, remote->fd, &event) ||
+        epoll_ctl(remote->ready, EPOLL_CTL_ADD, remote->news, &event) ||
+        fcntl(remote->ready, F_SETFL, O_NONBLOCK))
+        return hal_fail(-errno, "open", hal_device_uri(dev), "epoll");
+    return 0;
+}
+
+int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline until)
+{
+    int err = make_context(dev, remote);
+
+    if (!err)
+        err = connect_any(dev, remote, until);
+    if (!err)
+        err = handshake(dev, remote, until);
+    if (!err)
+        err = make_ready(dev, remote);
+    return err;
+}
+
+void remote_disconnect(struct remote *remote)
+{
+    if (remote->ssl && !remote->broken)
+        SSL_shutdown(remote->ssl); /* close_notify, if it can go at once */
+    SSL_free(remote->ssl);
+    SSL_CTX_free(remote->context);
+    ERR_clear_error();
+    if (remote->fd >= 0)
+        close(remote->fd);
+    if (remote->news >= 0)
+        close(remote->news);
+}

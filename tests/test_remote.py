@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device of another machine, by hal://, over a real link on the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+import hal
+from hal.agent.cli import devices_of
+from hal.agent.exports import Exports
+from hal.agent.server import Agent
+from hal.link import files, token
+from hal.link.authority import Authority
+from hal.link.credentials import Credentials
+from hal.link.identity import Identity, Role
+from hal.link.request import make_key, make_request
+from hal.link.token import Right
+
+DEVICE = uuid.UUID("11111111-1111-4111-8111-111111111111")
+CONTROLLER = uuid.UUID("22222222-2222-4222-8222-222222222222")
+
+
+def equip(authority: Authority, folder: Path, who: Identity, rights: list[Right]) -> Credentials:
+    key = make_key(folder / "key.pem")
+    certificate = authority.issue(make_request(key, who.id), who)
+    files.write(folder / "cert.pem", certificate, files.PUBLIC)
+    for name in ("ca.pem", "crl.pem", "tokens.pub"):
+        files.write(folder / name, (authority.folder / name).read_bytes(), files.PUBLIC)
+    loaded = x509.load_pem_x509_certificate(certificate)
+    text = token.issue(authority.token_key, authority.certificate, loaded, rights)
+    files.write(folder / "token", text.encode(), files.SECRET)
+    return Credentials(folder)
+
+
+@dataclass
+class Far:
+    """An agent that serves, and the way to its devices."""
+
+    agent: Agent
+    thread: threading.Thread
+    folder: Path
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def __post_init__(self) -> None:
+        self._port = self.agent.port
+
+    def stop(self) -> None:
+        """End the agent, and every link with it."""
+        self.agent.stop()
+        self.thread.join()
+
+    def uri(self, device: str) -> str:
+        return f"hal://127.0.0.1:{self.port}/{device}?id={DEVICE}&credentials={self.folder}"
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Far]:
+    authority = Authority.create(tmp_path / "ca")
+    own = equip(authority, tmp_path / "device", Identity(DEVICE, Role.DEVICE), [])
+    mine = equip(
+        authority, tmp_path / "me", Identity(CONTROLLER, Role.CONTROLLER), [Right("*", "rw")]
+    )
+    devices = {"echo": "loopback:", "memory": "memory:memfd:far?size=64KiB", "sim": "sim:uart"}
+    agent = Agent(own, Exports(devices), ("127.0.0.1", 0))
+    thread = threading.Thread(target=agent.serve)
+    thread.start()
+    far = Far(agent, thread, mine.folder)
+    yield far
+    far.stop()
+
+
+def test_bytes_there_and_back(far: Far) -> None:
+    with hal.open(far.uri("echo"), timeout=5) as device:
+        assert device.driver == "loopback"
+        for message in (b"x", b"hello" * 100, bytes(60000)):
+            device.write(message, timeout=5)
+            assert device.read_exact(len(message), timeout=5) == message
+
+
+def test_a_read_that_times_out_loses_nothing(far: Far) -> None:
+    with hal.open(far.uri("echo"), timeout=5) as device:
+        with pytest.raises(hal.Timeout):
+            device.read(10, timeout=0.05)
+        device.write(b"late", timeout=5)
+        assert device.read(10, timeout=5) == b"late"
+
+
+def test_attributes(far: Far) -> None:
+    with hal.open(far.uri("sim"), timeout=5) as there, hal.open("sim:uart") as here:
+        for name in here.attributes:
+            facts = here.attributes.describe(name)
+            if facts.access & hal.Access.READ:
+                assert there.attributes[name] == here.attributes[name], name
+            assert there.attributes.describe(name).doc == facts.doc
+
+
+def test_memory(far: Far) -> None:
+    with hal.open(far.uri("memory"), timeout=5) as device:
+        assert type(device) is hal.Memory
+        device.write_at(b"0123456789", 100, timeout=5)
+        assert device.read_at(10, 100, timeout=5) == b"0123456789"
+        device.store(8, 0x11223344, 4)
+        assert device.load(8, 4) == 0x11223344
+
+
+def test_far_errors_are_near_errors(far: Far) -> None:
+    with pytest.raises(hal.NotFound, match="not exported here"):
+        hal.open(far.uri("nothing"), timeout=5)
+    with (
+        hal.open(far.uri("memory"), timeout=5) as device,
+        pytest.raises(hal.Error, match="remote"),
+    ):
+        device.load(65536, 4)
+
+
+def test_two_share_and_one_has_for_himself(far: Far) -> None:
+    alone = far.uri("echo") + "&lease=exclusive"
+    held = pytest.raises(hal.Busy, match="held by controller")
+    with hal.open(far.uri("echo"), timeout=5), hal.open(far.uri("echo"), timeout=5), held:
+        hal.open(alone, timeout=5)
+    held = pytest.raises(hal.Busy, match="held by controller")
+    with hal.open(alone, timeout=5), held:
+        hal.open(far.uri("echo"), timeout=5)
+    hal.open(far.uri("echo"), timeout=5).close()
+
+
+def test_cancel_ends_a_read_at_once(far: Far) -> None:
+    with hal.open(far.uri("echo"), timeout=5) as device:
+        timer = threading.Timer(0.1, device.cancel)
+        timer.start()
+        with pytest.raises(hal.Cancelled):
+            device.read(10, timeout=5)
+        timer.join()
+        device.write(b"x", timeout=5)
+        assert device.read(10, timeout=5) == b"x"
+
+
+def test_lanes_run_beside_each_other(far: Far) -> None:
+    with hal.open(far.uri("echo"), timeout=5) as device:
+        got: list[bytes] = []
+        reader = threading.Thread(target=lambda: got.append(device.read_exact(200_000, timeout=20)))
+        reader.start()
+        for _ in range(20):
+            device.write(bytes(10_000), timeout=5)
+            list(device.attributes)
+        reader.join()
+        assert len(got[0]) == 200_000
+
+
+def test_asyncio(far: Far) -> None:
+    async def talk() -> bytes:
+        with hal.open(far.uri("echo"), timeout=5) as device:
+            waiting = asyncio.create_task(device.aread(10, timeout=5))
+            await asyncio.sleep(0.1)
+            device.write(b"hello", timeout=5)
+            return await waiting
+
+    assert asyncio.run(talk()) == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("uri", "error", "message"),
+    [
+        ("hal:x", hal.InvalidArgument, "hal://host"),
+        ("hal://127.0.0.1", hal.InvalidArgument, "no device"),
+        ("hal://127.0.0.1/x", hal.InvalidArgument, "an address proves nothing"),
+        ("hal://127.0.0.1/x?id=1", hal.InvalidArgument, "an address proves nothing"),
+        (f"hal://{DEVICE}/x", hal.InvalidArgument, "where is it"),
+        (f"hal://127.0.0.1:99999999/x?id={DEVICE}", hal.InvalidArgument, "1 to 65535"),
+        (f"hal://[::1/x?id={DEVICE}", hal.InvalidArgument, "IPv6"),
+        (f"hal://127.0.0.1:1/x?id={DEVICE}&credentials=/nowhere", hal.NotFound, "hal-ca enrol"),
+    ],
+)
+def test_bad_addresses(uri: str, error: type[hal.Error], message: str) -> None:
+    with pytest.raises(error, match=message):
+        hal.open(uri, timeout=5)
+
+
+def test_nobody_listens(far: Far) -> None:
+    uri = f"hal://127.0.0.1:1/echo?id={DEVICE}&credentials={far.folder}"
+    with pytest.raises(hal.Error, match="does hal-agent run there"):
+        hal.open(uri, timeout=5)
+
+
+def test_another_machine_answers(far: Far) -> None:
+    with pytest.raises(hal.PermissionDenied, match=r"not proved to be 22222222.*(mismatch|match)"):
+        hal.open(far.uri("echo").replace(str(DEVICE), str(CONTROLLER)), timeout=5)
+
+
+def test_the_agent_stops(far: Far) -> None:
+    with hal.open(far.uri("echo"), timeout=5) as device:
+        far.stop()
+        with pytest.raises(hal.Unplugged, match="the link is lost"):
+            device.read(1, timeout=5)
+        with pytest.raises(hal.Unplugged, match="the link is lost"):
+            device.write(b"x", timeout=5)
+
+
+def test_the_command(far: Far, tmp_path: Path) -> None:
+    """hal-agent as its users run it, with a device behind it."""
+    config = tmp_path / "agent.toml"
+    config.write_text('[devices]\necho = "loopback:"\n')
+    command = [sys.executable, "-c", "from hal.agent.cli import main; main()"]
+    command += ["--config", str(config), "--own", str(tmp_path / "device")]
+    with subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", "0"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        found = re.search(r"port (\d+), 1 devices", process.stdout.readline())
+        assert found
+        uri = far.uri("echo").replace(f":{far.port}/", f":{found[1]}/")
+        with hal.open(uri, timeout=5) as device:
+            device.write(b"x", timeout=5)
+            assert device.read(1, timeout=5) == b"x"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[devices", "agent.toml"),
+        ("[devices]\nx = 1\n", 'NAME = "URI"'),
+        ("[device]\nx = 'loopback:'\n", "unknown: device; known: devices"),
+    ],
+)
+def test_bad_configurations(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(text)
+    with pytest.raises(hal.InvalidArgument, match=re.escape(message)):
+        devices_of(path)
+
+
+def test_the_contract_of_drivers_holds_over_the_link(far: Far) -> None:
+    command = [sys.executable, "-c", "from hal.conformance.cli import main; main()"]
+    done = subprocess.run(
+        [*command, far.uri("echo"), "--writes"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"2\d passed, 0 failed|2\d passed, 1\d not applicable", done.stdout)
