@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from hal import discovery
+from hal.probe.firmware import disabled
 
 from .test_discovery_devicetree import board, folder, unpack  # noqa: F401 - fixtures
 
@@ -319,7 +320,7 @@ def test_links_as_people_read_them(pi: Probe) -> None:
 
 @pytest.mark.parametrize(
     ("device", "stage"),
-    [("i2c-1", "name"), ("/dev/i2c-1", "name"), ("i2c:1/0x50", "kernel"), ("i2c1", "name")],
+    [("i2c-1", "name"), ("i2c:1/0x50", "kernel")],
 )
 def test_a_disabled_bus_is_explained(board: str, tmp_path: Path, device: str, stage: str) -> None:  # noqa: F811
     tree = discovery.device_tree(board)
@@ -337,6 +338,33 @@ def test_a_disabled_bus_is_explained(board: str, tmp_path: Path, device: str, st
     failed = next(stage for stage in data["stages"] if not stage["ok"])
     assert 'i2c@74000 is disabled in the device tree: status = "disabled"' in failed["text"]
     assert failed["next"][0].startswith("dtparam=i2c=on")
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes"),
+    [
+        ("/dev/i2c-1", ["i2c@74000"]),
+        ("i2c1", ["i2c@74000"]),
+        ("i2c-7", ["i2c@70000", "i2c@74000"]),  # No alias says which.
+        ("pwmchip0", ["pwm@98000"]),
+        ("spi0", []),  # That one is in use.
+        ("ttyAMA0", []),
+        ("eth0", []),
+    ],
+)
+def test_which_nodes_a_name_may_mean(
+    board: str,  # noqa: F811
+    tmp_path: Path,
+    name: str,
+    nodes: list[str],
+) -> None:
+    tree = discovery.device_tree(board)
+    assert tree is not None
+    why, steps = disabled(name, str(unpack(tree, tmp_path)))
+    assert re.findall(r"(\S+) is disabled|(pwm@\w+) is said to have failed", why) == [
+        (node, "") if not node.startswith("pwm") else ("", node) for node in nodes
+    ]
+    assert bool(steps) == bool(nodes)
 
 
 def test_why_there_is_nothing_of_a_class(board: str, tmp_path: Path) -> None:  # noqa: F811
