@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,29 @@ def test_a_view_is_shared_with_the_host_and_outlives_the_device(host: Host, comb
     assert (host_sees == np.arange(300)).all()
     host.write_file("ivshmem", 8192, b"\x34\x12")
     assert view[0] == 0x1234
+
+
+def test_four_threads(shared: hal.Mmio, host: Host) -> None:
+    """Each has a bit of one register, and a block of its own."""
+    shared.write32(0, 0)
+    wrong = []
+
+    def work(number: int) -> None:
+        block = bytes([number + 1]) * 300
+        for _ in range(51):
+            old = shared.update(0, 1 << number, 0)
+            shared.update(0, 1 << number, ~old & 1 << number)
+            shared.write_at(block, 4096 + 1001 * number)
+            if shared.read_at(300, 4096 + 1001 * number) != block:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert host.read_file("ivshmem", 0, 4) == b"\x0f\0\0\0"
 
 
 def test_no_write_combining_for_registers(edu: hal.Mmio) -> None:
