@@ -13,7 +13,7 @@ from tests.native import ROOT, run, tidy
 from tests.needs import needs
 
 pytestmark = pytest.mark.timeout(600)
-C_SOURCES = sorted(ROOT.glob("csrc/*.c")) + sorted(ROOT.glob("drivers/*/*.c"))
+C_SOURCES = sorted(ROOT.glob("csrc/**/*.c")) + sorted(ROOT.glob("drivers/*/*.c"))
 
 
 @cache

@@ -25,13 +25,13 @@ static bool make_room(struct looking *looking)
     struct look *look = looking->look;
     size_t room = looking->room ? looking->room * 2 : 64;
     struct hal_discovered *devices = arena_take(&look->arena, room * sizeof(*devices));
-    struct node **nodes = arena_take(&look->arena, room * sizeof(*nodes));
+    struct node **nodes = arena_take(&look->arena, room * sizeof(struct node *));
 
     if (!devices || !nodes)
         return false;
     if (look->count) {
         memcpy(devices, look->devices, look->count * sizeof(*devices));
-        memcpy(nodes, looking->nodes, look->count * sizeof(*nodes));
+        memcpy(nodes, looking->nodes, look->count * sizeof(struct node *));
     }
     look->devices = devices;
     looking->nodes = nodes;

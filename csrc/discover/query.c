@@ -46,8 +46,10 @@ static const char *unquote(const char *at, char **out)
     char quote = 0;
 
     for (; *at && (quote || *at != ' '); at++) {
-        if (quote ? *at == quote : *at == '\'' || *at == '"')
-            quote = quote ? 0 : *at;
+        if (quote && *at == quote)
+            quote = 0;
+        else if (!quote && (*at == '\'' || *at == '"'))
+            quote = *at;
         else
             *(*out)++ = *at;
     }

@@ -169,8 +169,9 @@ static const char *kernel_name(struct tree *tree, const char *path)
 
     if (!name)
         return "";
-    for (size_t i = 0; base[i]; i++)
-        name[i] = base[i] == '!' ? '/' : base[i];
+    strcpy(name, base);
+    for (char *at = name; (at = strchr(at, '!'));)
+        *at = '/';
     return name;
 }
 
