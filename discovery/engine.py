@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import threading
@@ -36,6 +37,9 @@ _SHARE = 4
 
 _FIRST_LOOK = 30.0
 """Seconds that the first publication waits for the first look at this machine."""
+
+_HEAD_START = 0.5
+"""Seconds at most that the others wait for the first look: importing them would hold it up."""
 
 _TICK = 1.0
 """Seconds at most between two looks for what is past its time."""
@@ -122,6 +126,8 @@ class Engine:
     async def _main(self) -> None:
         self._stop, self._news = asyncio.Event(), asyncio.Event()
         self._looked = asyncio.Event()
+        if all(name != "local" for name, _ in self._scouts):
+            self._looked.set()
         with self._lock:
             self._loop = asyncio.get_running_loop()
             if self._ended:
@@ -147,8 +153,7 @@ class Engine:
 
     async def _publish(self) -> NoReturn:
         """Publish what is new, not more often than is useful."""
-        if any(name == "local" for name, _ in self._scouts):
-            await self._first_look()
+        await self._first_look()
         while True:
             begun = time.monotonic()
             self._news.clear()
@@ -205,6 +210,9 @@ class Engine:
     async def _scout(self, name: str, arguments: tuple[object, ...]) -> Scout:
         if name == "local":
             arguments = (self._looked.set,)
+        else:
+            with contextlib.suppress(asyncio.TimeoutError):  # This machine comes first.
+                await within(_HEAD_START, self._looked.wait())
         module, noun = SCOUTS[name]
         # Imports take long; in a thread they do not keep the other scouts waiting.
         loaded = await asyncio.to_thread(importlib.import_module, f".{module}", __package__)

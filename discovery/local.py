@@ -26,10 +26,10 @@ from .within import within
 if TYPE_CHECKING:
     from .uevents import Uevents
 
-PERIOD: Final = 30.0
+PERIOD = 30.0
 """Seconds between two whole looks when nothing happens."""
 
-BLIND_PERIOD: Final = 2.0
+BLIND_PERIOD = 2.0
 """The same where events cannot be had."""
 
 SETTLE: Final = 0.005
@@ -38,7 +38,7 @@ SETTLE: Final = 0.005
 UDEV_TIME: Final = 0.12
 """Seconds that udevd is given to prepare a device that the kernel has told of."""
 
-SECOND_LOOK: Final = 2.0
+SECOND_LOOK = 2.0
 """Seconds after the last event to a whole look, for what depends on the devices concerned."""
 
 _BREATH = 0.05

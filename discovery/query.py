@@ -20,7 +20,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -30,6 +30,17 @@ from .record import CLASSES, STATES, TRUSTS, Record
 
 LENGTH_MAX: Final = 4096
 """Most letters of a query."""
+
+
+def _types(record: Record) -> Iterator[str]:
+    """What a device calls itself on the network; "service._iio._tcp" is a property, its port."""
+    prefix = "service."
+    for key, value in record.properties.items():
+        if key.startswith(prefix):
+            yield key[len(prefix) :]
+        elif key == "upnp.types":
+            yield from value.split(",")
+
 
 KEYS: Final[dict[str, Callable[[Record], Iterable[str]]]] = {
     "class": lambda record: (record.device_class,),
@@ -42,7 +53,7 @@ KEYS: Final[dict[str, Callable[[Record], Iterable[str]]]] = {
     "state": lambda record: (record.state,),
     "trust": lambda record: (record.trust,),
     "source": lambda record: record.sources,
-    "type": lambda record: filter(None, map(record.properties.get, ("type", "service"))),
+    "type": _types,
     "id": lambda record: (record.id,),
     "name": lambda record: (record.name,),
     "uri": lambda record: (_plain(record.uri),),

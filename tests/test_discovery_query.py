@@ -39,7 +39,7 @@ REMOTE = Record(
     state="announced",
     trust="unverified",
     sources=("mdns", "ssdp"),
-    properties={"type": "_iio._tcp"},
+    properties={"service._iio._tcp": "30431", "upnp.types": "urn:a:device:x:1,urn:b"},
 )
 
 
@@ -86,6 +86,7 @@ def test_a_query_finds_the_adapter(text: str) -> None:
         "host=*",
         "type=_iio._tcp",
         "type=_IIO*",
+        "type=urn:a:device:x:1",
         "source=ssdp",
         "trust=unverified",
         "fd00::3",
@@ -108,7 +109,6 @@ def test_a_query_finds_the_remote_one(text: str) -> None:
         "/dev/ttyusb0",
         "ttyUSB0 class=i2c",
         "tty",
-        "speed=1",
     ],
 )
 def test_a_query_does_not_find(text: str) -> None:
