@@ -10,6 +10,7 @@ import ctypes
 import json
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,40 @@ def each(root: str = "/", query: str = "") -> list[dict[str, Any]]:
     if result:
         raise OSError(-result, f"hal_discover_each_at({root!r}, {query!r})")
     return found
+
+
+class Watch:
+    """A struct hal_discovery.
+
+    Args:
+        query: Which devices.
+    """
+
+    CHANGES = ("same", "added", "changed", "gone")
+
+    def __init__(self, query: str = "") -> None:
+        self._library = ctypes.CDLL(str(LIBRARY))
+        self._watch = ctypes.c_void_p()
+        result = self._library.hal_discover_open(query.encode(), ctypes.byref(self._watch))
+        if result:
+            raise OSError(-result, f"hal_discover_open({query!r})")
+
+    def next(self, timeout: float) -> dict[str, dict[str, Any]]:
+        """The next set by name, `change` as a word; empty when none came."""
+        found: dict[str, dict[str, Any]] = {}
+
+        def show(device: Any, _: object) -> int:
+            copy = _copied(device[0])
+            found[copy["name"]] = copy | {"change": self.CHANGES[copy["change"]]}
+            return 0
+
+        until = ctypes.c_int64(time.clock_gettime_ns(time.CLOCK_MONOTONIC) + int(timeout * 1e9))
+        self._library.hal_discover_next(self._watch, None, Visitor(show), None, until)
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        self._library.hal_discover_close(self._watch)
 
 
 def _copied(device: Discovered) -> dict[str, Any]:
