@@ -374,10 +374,11 @@ def point(pattern: str, value: float, **change: object) -> Point:
     [
         (1.05e9, 1.05, False, "no difference"),
         (1.0999e9, 1.0999, False, "no difference"),
-        (1.1e9, 1.1, False, "prefetch what"),
+        (1.1e9, 1.1, False, "measure again"),
+        (1.23e9, 1.23, True, "prefetch what"),
         (2e9, 2.0, True, "prefetch what"),
         (0.92e9, 0.92, False, "no difference"),
-        (0.9e9, 0.9, False, "slower here"),
+        (0.9e9, 0.9, False, "measure again"),
         (0.5e9, 0.5, True, "slower here"),
     ],
 )

@@ -173,6 +173,7 @@ def _side(points: Sequence[Point], side: Side, threads: int) -> Point | None:
 
 def _comparison(pair: Pair, naive: Point, improved: Point, target: Target) -> Comparison:
     ratio = improved.rate / naive.rate
+    certain = naive.rates[2] < improved.rates[0] or improved.rates[2] < naive.rates[0]
     unit = naive.unit if naive.unit == improved.unit else "B/s"
     values = [p.figure.median if p.unit == unit else p.rate for p in (naive, improved)]
     return Comparison(
@@ -184,17 +185,17 @@ def _comparison(pair: Pair, naive: Point, improved: Point, target: Target) -> Co
         naive_value=values[0],
         improved_value=values[1],
         ratio=ratio,
-        certain=naive.rates[2] < improved.rates[0] or improved.rates[2] < naive.rates[0],
-        advice=advice(pair, ratio, target),
+        certain=certain,
+        advice=advice(pair, ratio, target, certain=certain),
     )
 
 
-def advice(pair: Pair, ratio: float, target: Target) -> str:
+def advice(pair: Pair, ratio: float, target: Target, *, certain: bool) -> str:
     """What follows from how many times faster the improved access is."""
     if pair.name == "flush" and target.flush == "not needed":
         return "this memory needs no flush: a fence is enough (hal.cache.query)"
-    if ratio >= GAIN:
-        return pair.advice
-    if ratio * GAIN <= 1:
-        return "slower here: leave it as it is"
-    return "no difference here: leave it as it is"
+    if 1 < ratio * GAIN < GAIN * GAIN:
+        return "no difference here: leave it as it is"
+    if not certain:
+        return "not certain: measure again, with more rounds (--rounds, rounds=)"
+    return pair.advice if ratio >= GAIN else "slower here: leave it as it is"

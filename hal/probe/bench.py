@@ -185,7 +185,7 @@ def _comparisons(report: perf.Report) -> None:
         if index == 0:
             output.say()
             output.say("Naive and improved, in the largest block", "bold")
-        doubt = "" if pair.certain else " (rounds overlap: not certain)"
+        doubt = "" if pair.certain else " (rounds overlap)"
         output.say(f"{pair.name}: {pair.ratio:.2f} times{doubt}")
         rows = (
             (f"    {_value(pair.naive_value, pair.unit)}", pair.naive),
