@@ -31,6 +31,7 @@ from typing import Protocol
 
 from ..multicast import SETTLE, usable
 from ..netlink import Changes, Interface
+from ..within import within
 from .message import PACKET_MAX
 from .rate import Bucket, Gate
 
@@ -199,8 +200,11 @@ class Transport:
                 self._listener.trouble("", "changes of interfaces")
                 while True:
                     self.refresh()
-                    with suppress(asyncio.TimeoutError):
-                        await asyncio.wait_for(changes.wait(), _RETRY if self._wrong else None)
+                    if not self._wrong:
+                        await changes.wait()
+                    else:
+                        with suppress(asyncio.TimeoutError):
+                            await within(_RETRY, changes.wait())
                     await asyncio.sleep(SETTLE)
         except OSError as error:  # No netlink here: looking now and then will have to do.
             self._listener.trouble(str(error), "changes of interfaces")

@@ -228,6 +228,22 @@ def test_two_networks_and_a_host_on_both(
             until(lambda: len(both.snapshot().records) == 2)
 
 
+def test_clone_raises_an_alarm(hosts: Hosts, tmp_path: Path) -> None:
+    """One UUID at two places that both answer."""
+    a, b = hosts
+    other = replace(BOARD, boot="ffffffff")
+    with (
+        scouting(b, SsdpScout()) as roster,
+        announcing(a, BOARD, lambda device: SsdpAnnouncer(device, state=tmp_path / "a")),
+    ):
+        seen(roster, UUID, state="reachable")
+        with announcing(b, other, lambda device: SsdpAnnouncer(device, state=tmp_path / "b")):
+            until(lambda: [r.state for r in roster.snapshot().records] == ["cloned"] * 2)
+            until(lambda: [p for p in roster.snapshot().problems if p.source == "clone"])
+        until(lambda: [r.state for r in roster.snapshot().records] == ["reachable"])
+        assert a.address in str(seen(roster, UUID).addresses)
+
+
 # ---- strangers ----------------------------------------------------------------------------------
 
 
