@@ -103,8 +103,7 @@ class MdnsAnnouncer:
             self._task = None
 
     async def _speak(self, link: Interface) -> None:
-        gate = Gate()
-        async with segment(link, gate) as mdns:
+        async with segment(link, Gate(link.name)) as mdns:
             voice = _Voice(mdns, link, self._announcement, self._trouble)
             self._voices[link.name] = voice
             try:

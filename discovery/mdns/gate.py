@@ -9,6 +9,7 @@ that is being worked on, which zeroconf does not tell.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import time
 from collections.abc import Callable
@@ -18,14 +19,17 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncZeroconf
 
-BYTES_BURST = 16 << 20
-"""Bytes of one sender at once: 10,000 devices, announced three times."""
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+BYTES_BURST = 4 << 20
+"""Bytes of one sender at once."""
 
 BYTES_RATE = 256 << 10
 """Bytes of one sender a second, for long."""
 
-PACKETS_BURST, PACKETS_RATE = 40_000, 1000
-"""The same in packets, for each has its price."""
+PACKETS_BURST, PACKETS_RATE = 3000, 500
+"""The same in packets, for each has its price (some 0.3 ms): a gateway may tell of 1000 devices,
+each three times; who tells of more leaves room for others."""
 
 SENDERS_MAX = 4096
 """Senders that are told apart; of more than these, the one heard longest ago starts anew."""
@@ -35,18 +39,28 @@ RECEIVE_BUFFER = 2 << 20
 (net.core.rmem_max)."""
 
 _SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
-_IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29  # <linux/in.h>, <linux/in6.h>
+_IP_MULTICAST_ALL = 49  # <linux/in.h>
 
 
 class Gate:
     """What stands before the sockets of one link.
 
+    Args:
+        link: Name of the interface.
+        clock: Tells the time.
+
     Attributes:
+        link: Name of the interface.
+        networks: Those of its addresses; nobody beyond them, and of no link-local address, is let
+            through (RFC 6762, sections 5.5 and 11): what answers strangers from afar floods whom
+            they name as the sender.
         sender: Who sent the packet that is being worked on, "" when none is.
         dropped: Packets that were not let through.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, link: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.link = link
+        self.networks: tuple[Network, ...] = ()
         self.sender = ""
         self.dropped = 0
         self._clock = clock
@@ -59,7 +73,7 @@ class Gate:
             transport = wrapped.transport
             inner = transport.get_protocol()
             if not isinstance(inner, _Guarded):
-                _prepare(transport.get_extra_info("socket"))
+                _prepare(transport.get_extra_info("socket"), self.link)
                 transport.set_protocol(_Guarded(self, inner))
 
     def admits(self, sender: str, size: int) -> bool:
@@ -70,6 +84,9 @@ class Gate:
                 self.dropped += 1
                 return False
             del self._banned[sender]
+        if sender not in self._budgets and not self._near(sender):
+            self.dropped += 1
+            return False
         size_left, packets_left, at = self._budgets.pop(
             sender, (float(BYTES_BURST), float(PACKETS_BURST), now)
         )
@@ -84,6 +101,10 @@ class Gate:
         if len(self._budgets) > SENDERS_MAX:
             del self._budgets[next(iter(self._budgets))]
         return admitted
+
+    def _near(self, sender: str) -> bool:
+        ip = ipaddress.ip_address(sender)
+        return ip.is_link_local or any(ip in network for network in self.networks)
 
     def ban(self, sender: str, seconds: float) -> None:
         """Let nothing of a sender through for a while."""
@@ -100,7 +121,7 @@ class _Guarded(asyncio.DatagramProtocol):
         self._inner = inner
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        sender = cast(str, addr[0]).partition("%")[0]
+        sender = cast(str, addr[0]).partition("%")[0].removeprefix("::ffff:")
         if not self._gate.admits(sender, len(data)):
             return
         self._gate.sender = sender
@@ -116,11 +137,12 @@ class _Guarded(asyncio.DatagramProtocol):
         self._inner.connection_lost(exc)
 
 
-def _prepare(sock: socket.socket) -> None:
-    """Hear the groups joined on this link, not those that others joined (Linux); with patience."""
-    sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+def _prepare(sock: socket.socket, link: str) -> None:
+    """Hear what comes on this link, not what sockets of other links have joined; with patience."""
+    if sock.getsockname()[0] in ("0.0.0.0", "::"):  # noqa: S104 - the one that hears the groups
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+        with suppress(PermissionError):  # Linux before 5.7: then IPv6 does not tell links apart.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode() + b"\0")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     with suppress(PermissionError):
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from zeroconf import (
+    BadTypeInNameException,
     DNSQuestionType,
     RecordUpdateListener,
     ServiceStateChange,
@@ -27,7 +28,7 @@ from ..service import TYPES, Service, endpoints, ranked, scoped, sighting
 from ..sysfs import printable
 from ..within import within
 from .gate import Gate
-from .segment import segment
+from .segment import port_is_shared, segment
 
 if TYPE_CHECKING:
     from zeroconf import RecordUpdate, Zeroconf
@@ -141,65 +142,69 @@ class _Browser:
     bounds: Bounds
     liveness: Liveness
     roster: Roster
-    gate: Gate = field(default_factory=Gate)
     names: dict[str, _Name] = field(default_factory=dict)
     origins: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self.gate = Gate(self.link.name)
         self._waiting: asyncio.Queue[str] = asyncio.Queue(self.bounds.waiting)
         self._flooded = asyncio.Event()
         self._told: set[str] = set()
+        self._question: DNSQuestionType | None = None
 
     async def run(self) -> None:
-        """Browse, until cancelled."""
+        """Browse, until cancelled; after a flood with a new zeroconf, for the old remembers it."""
         before = self.liveness.shown(f"{self.link.name} ")
-        async with segment(self.link, self.gate) as mdns:
-            self._trouble("")
-            mdns.zeroconf.async_add_listener(_Refreshes(self), None)
-            workers = [
-                asyncio.ensure_future(self._resolve(mdns)) for _ in range(self.bounds.resolvers)
-            ]
-            workers.append(asyncio.ensure_future(self._browse(mdns)))
-            if before:
-                workers.append(asyncio.ensure_future(self._forget(before)))
-            try:
-                for worker in asyncio.as_completed(workers):
-                    await worker  # None ends but by failing.
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-                for about in tuple(self._told):
-                    self._trouble("", about)
+        try:
+            while True:
+                self._question = DNSQuestionType.QM if port_is_shared() else None
+                async with segment(self.link, self.gate) as mdns:
+                    self._trouble("")
+                    mdns.zeroconf.async_add_listener(_Refreshes(self), None)
+                    await self._work(mdns, before)
+                before = set()
+        finally:
+            for about in tuple(self._told):
+                self._trouble("", about)
+
+    async def _work(self, mdns: AsyncZeroconf, before: set[str]) -> None:
+        """Browse and resolve, until there is a flood."""
+        jobs = [self._resolve(mdns) for _ in range(self.bounds.resolvers)]
+        workers = [asyncio.ensure_future(job) for job in (*jobs, self._browse(mdns))]
+        if before:
+            workers.append(asyncio.ensure_future(self._forget(before)))
+        try:
+            ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+            for worker in ended:
+                worker.result()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _browse(self, mdns: AsyncZeroconf) -> None:
-        """Browse; after a flood anew, for zeroconf's browser remembers every name it heard."""
-        types = [kind + DOMAIN for kind in self.types]
-        while True:
-            self._flooded.clear()
-            browser = AsyncServiceBrowser(mdns.zeroconf, types, handlers=[self._changed])
-            try:
-                await self._grown()
-            finally:
-                await browser.async_cancel()
-            if self._flooded.is_set():
-                await asyncio.sleep(self.bounds.ban)
-                self._trouble("", "flood")
-
-    async def _grown(self) -> None:
-        """Return when there was a flood; or when there are so many that some were not heard.
+        """Browse, until there is a flood.
 
         When thousands answer at once, packets are lost; zeroconf asks four times within 15 s. As
         long as that brings many new ones, it is worth asking again.
         """
-        while True:
-            before = len(self.names)
-            with suppress(asyncio.TimeoutError):
-                await within(MANY_TIME, self._flooded.wait())
-                return
-            if len(self.names) >= max(MANY, before * MANY_MORE):
-                return
+        types = [kind + DOMAIN for kind in self.types]
+        self._flooded.clear()
+        while not self._flooded.is_set():
+            known = len(self.names)
+            browser = AsyncServiceBrowser(
+                mdns.zeroconf, types, handlers=[self._changed], question_type=self._question
+            )
+            try:
+                while not self._flooded.is_set():
+                    with suppress(asyncio.TimeoutError):
+                        await within(MANY_TIME, self._flooded.wait())
+                    if len(self.names) >= max(MANY, known * MANY_MORE):
+                        break
+                    known = len(self.names)
+            finally:
+                await browser.async_cancel()
 
     async def _forget(self, keys: set[str]) -> None:
         """Lose what was there before this link's addresses changed, and is not heard again."""
@@ -217,15 +222,17 @@ class _Browser:
             self._removed(name)
             return
         known = self.names.get(name.lower())
+        if not self.gate.sender and (known is None or known.resolved):
+            return  # A new browser is told what the old one knew: nothing new, or refused before.
+        info = _named(service_type, name)
+        if info is None:
+            return
         if known is None:
             known = _Name(service_type, self.gate.sender)
             if self._refuses(known.origin):
                 return
             self.names[name.lower()] = known
             self.origins[known.origin] += 1
-        elif known.resolved and not self.gate.sender:
-            return  # A new browser is told what the old one knew.
-        info = AsyncServiceInfo(service_type, name)
         if info.load_from_cache(zeroconf):
             self._resolved(known, info)
         elif not known.resolved:
@@ -254,6 +261,7 @@ class _Browser:
             "flood",
         )
         self._flooded.set()
+        asyncio.get_running_loop().call_later(bounds.ban, self._trouble, "", "flood")
         return True
 
     def _ask(self, name: str) -> None:
@@ -319,7 +327,7 @@ class _Browser:
             if known is None or known.resolved:
                 continue
             info = AsyncServiceInfo(known.type, name)
-            kind = DNSQuestionType.QM if known.tries else None
+            kind = DNSQuestionType.QM if known.tries else self._question
             if await info.async_request(mdns.zeroconf, self.bounds.timeout * 1000, kind):
                 if name.lower() in self.names:
                     self._resolved(known, info)
@@ -329,6 +337,18 @@ class _Browser:
                 asyncio.get_running_loop().call_later(known.tries * 2.0, self._ask, name)
             else:
                 self._trouble("it is announced, but nobody answers for its address", name)
+
+
+def _named(kind: str, name: str) -> AsyncServiceInfo | None:
+    """The service of a name; None for a name that zeroconf takes for none.
+
+    An error out of a handler would stay: zeroconf's browser calls it again at each packet, before
+    all that is new.
+    """
+    try:
+        return AsyncServiceInfo(kind, name)
+    except BadTypeInNameException:  # Control characters, a label of more than 63 bytes.
+        return None
 
 
 class _Refreshes(RecordUpdateListener):

@@ -8,13 +8,15 @@ on two networks would look like one with two addresses. So each link also fails 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from zeroconf import IPVersion, NotRunningException
 from zeroconf.asyncio import AsyncZeroconf
 
 from ..netlink import Interface
 from .gate import Gate
+
+PORT = 5353
 
 ADDRESSES_MAX = 4
 """IPv4 addresses of one link that are spoken from."""
@@ -43,7 +45,21 @@ async def segment(link: Interface, gate: Gate) -> AsyncIterator[AsyncZeroconf]:
             raise OSError(f"mDNS on {link.name}: it does not start") from error
         if not mdns.zeroconf.engine.senders:
             raise OSError(f"mDNS on {link.name}: the kernel refuses to join 224.0.0.251, ff02::fb")
+        gate.networks = tuple(address.network for address in link.addresses)
         gate.guard(mdns)
         yield mdns
     finally:
         await mdns.async_close()
+
+
+def port_is_shared() -> bool:
+    """Has another socket of this network namespace the port of mDNS?
+
+    Then an answer by unicast may go to that one: answers are to be asked for by multicast
+    (RFC 6762, section 15.2).
+    """
+    for name in ("udp", "udp6"):
+        with suppress(OSError), open(f"/proc/thread-self/net/{name}", encoding="ascii") as file:
+            if any(line.split()[1].endswith(f":{PORT:04X}") for line in file):
+                return True
+    return False

@@ -83,12 +83,14 @@ class Looking(OnHost):
         end = time.monotonic() + timeout
         while True:
             self._news.clear()
+            begun = time.monotonic()
             snapshot = self.roster.snapshot()
             if condition(snapshot):
                 return snapshot
-            left = end - time.monotonic()
-            assert left > 0, f"not within {timeout} s; there is {shown(snapshot)}"
-            self._news.wait(left)
+            now = time.monotonic()
+            assert now < end, f"not within {timeout} s; there is {shown(snapshot)}"
+            time.sleep(4 * (now - begun))  # A large set takes long to look at: let the scouts work.
+            self._news.wait(0.1)  # `last_seen` moves without being told.
 
     def record(self, **wanted: str) -> Record:
         """Wait for a record with such members."""
