@@ -65,10 +65,13 @@ def draw(report: Report, path: str | Path) -> None:
 
 def _lines(axes: Axes, report: Report, unit: str, scale: float) -> None:
     """One line a pattern, with a band from its slowest to its fastest round."""
+    from matplotlib.ticker import LogLocator
+
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     points = [p for p in report.points if p.unit == unit and p.memory == TARGET
               and p.threads == report.threads]  # fmt: skip
     sizes = sorted({p.block for p in points})
