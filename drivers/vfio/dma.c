@@ -203,8 +203,11 @@ long dma_map(struct hal_device *dev, struct hal_vfio_dma *dma)
     struct vfio *vfio = vfio_of(dev);
     struct space *space = vfio->function->space;
     struct mapping *mapping;
-    int err = check(dev, dma);
+    int err;
 
+    pthread_mutex_lock(&space->lock);
+    err = check(dev, dma);
+    pthread_mutex_unlock(&space->lock);
     if (err)
         return err;
     err = function_command(dev, vfio->function, PCI_COMMAND_MASTER, true);

@@ -143,15 +143,17 @@ static int get_dma_bytes(struct hal_device *dev, const struct hal_attribute *att
 static int get_iova_ranges(struct hal_device *dev, const struct hal_attribute *attr,
                            struct hal_value *out)
 {
-    const struct space *space = vfio_of(dev)->function->space;
+    struct space *space = vfio_of(dev)->function->space;
     size_t length = 0;
 
     (void)attr;
     out->s[0] = '\0';
+    pthread_mutex_lock(&space->lock);
     for (unsigned i = 0; i < space->range_count && length < sizeof(out->s) - 48; i++)
         length +=
             (size_t)snprintf(out->s + length, sizeof(out->s) - length, "%s0x%" PRIx64 "-0x%" PRIx64,
                              i ? " " : "", space->ranges[i].first, space->ranges[i].last);
+    pthread_mutex_unlock(&space->lock);
     return 0;
 }
 
