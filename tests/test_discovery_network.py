@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal.discovery import device_id, foreign, static, txt
@@ -28,6 +28,7 @@ from hal.discovery.service import TYPES, Service, endpoints, ranked, sighting
 from hal.discovery.sighting import Sighting
 
 ID = "6f0c1f9e-8f5a-4b8b-9a86-5b1f1d8c1a11"
+FEW = settings(max_examples=60, deadline=None)
 QUICK = Pace(period=0.05, timeout=0.5, retry=0.02, dormant=0.05, burst=100)
 
 
@@ -43,6 +44,7 @@ def _reason(call: Callable[[], object]) -> str:
 # ---- TXT records ------------------------------------------------------------------------------
 
 
+@FEW
 @given(st.binary(max_size=txt.READ_MAX + 64))
 def test_any_bytes_are_read(data: bytes) -> None:
     read = txt.parse(data)
@@ -57,6 +59,7 @@ KEYS = st.text(
 )
 
 
+@FEW
 @given(st.dictionaries(KEYS, st.none() | st.binary(max_size=100), max_size=8))
 def test_what_is_built_is_read(pairs: dict[str, bytes | None]) -> None:
     lower = {key.lower(): value for key, value in pairs.items()}
@@ -98,6 +101,7 @@ def test_limits_of_a_txt_record() -> None:
     assert len(txt.build(exact)) == txt.ANNOUNCED_MAX
 
 
+@FEW
 @given(
     st.lists(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,31}", fullmatch=True), max_size=300),
     st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), max_size=20),
@@ -149,6 +153,7 @@ def test_announcements_are_checked(said: dict[str, object], cause: str) -> None:
 # ---- services ---------------------------------------------------------------------------------
 
 
+@FEW
 @given(
     st.sampled_from(TYPES),
     st.text(max_size=63),

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding devices by mDNS, against avahi-browse: hosts in namespaces, the same devices for both.
+
+Each round is a new look: a new avahi-daemon (whose cache is empty, as ours is) and avahi-browse
+until it has resolved the last device; a new `MdnsScout` until the last one is in the roster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.net.namespaces import Host, Net, lacking
+
+from .rounds import Row, Unavailable
+
+ROUNDS = 5
+PATIENCE = 10.0
+"""Seconds until a contestant gives up."""
+
+FLOOD = 10_000
+FLOOD_TIME = 120.0
+
+
+def rows() -> list[Row]:
+    """All rows of this module.
+
+    Raises:
+        Unavailable: No rights to make network namespaces, or no avahi.
+    """
+    if reason := lacking():
+        raise Unavailable(f"{reason}; root is needed")
+    for program in ("avahi-daemon", "avahi-browse", "dbus-daemon"):
+        if shutil.which(program) is None:
+            raise Unavailable(f"{program} is not installed (tools/packages-test.txt)")
+    return [*(_find(count) for count in (1, 100, 1000)), *_many()]
+
+
+def _find(count: int) -> Row:
+    with Net() as net:
+        crowd, ours, theirs = net.host("crowd"), net.host("ours"), net.host("theirs")
+        net.crowd(crowd, count)
+        hal, avahi = [], []
+        for _ in range(ROUNDS):
+            hal.append(ours.call(lambda: asyncio.run(_scout(count))))
+            avahi.append(_avahi(theirs, count))
+    mine = statistics.median(took for took, _ in hal)
+    peer = statistics.median(took for took, _ in avahi)
+    least = min(found for _, found in avahi)
+    note = f"found at least {min(found for _, found in hal)}, avahi-browse {least}"
+    names = "a device" if count == 1 else f"{count} devices"
+    return Row(
+        f"mDNS, find {names}", mine, {"avahi-browse": peer}, "<= 1.00", mine / peer, "ms", note
+    )
+
+
+async def _scout(count: int) -> tuple[float, int]:
+    """Milliseconds until all are found, and how many were."""
+    from hal.discovery.mdns import MdnsScout
+    from hal.discovery.roster import Roster
+
+    roster = Roster()
+    start = time.perf_counter()
+    looking = asyncio.ensure_future(MdnsScout().run(roster))
+    found = await _grown(lambda: len(roster.snapshot().records), count, PATIENCE)
+    took = (time.perf_counter() - start) * 1e3
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    return took, found
+
+
+async def _grown(size: Callable[[], int], count: int, patience: float) -> int:
+    """Wait until there are so many; how many there are."""
+    end = time.perf_counter() + patience
+    pause = 0.002
+    while (found := size()) < count and time.perf_counter() < end:
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.1, patience / 100)
+    return found
+
+
+def _avahi(host: Host, count: int) -> tuple[float, int]:
+    host.run("pkill", "-x", "avahi-daemon", check=False)
+    host.run("pkill", "-x", "dbus-daemon", check=False)
+    host.run("rm", "-rf", "/run/dbus", "/run/avahi-daemon")
+    host.run("mkdir", "-p", "/run/dbus", "/run/avahi-daemon")
+    host.start_avahi()
+    found: set[str] = set()
+    start = time.perf_counter()
+    browse = host.popen("avahi-browse", "-rp", "_hal-device._tcp")
+    try:
+        while len(found) < count:
+            left = start + PATIENCE - time.perf_counter()
+            found.add(browse.expect("=;", max(left, 0)).split(";")[3])
+    except AssertionError:  # It does not resolve them all.
+        pass
+    finally:
+        took = (time.perf_counter() - start) * 1e3
+        browse.kill()
+    return took, len(found)
+
+
+def _many() -> list[Row]:
+    """What it costs to know of thousands."""
+    with Net() as net:
+        crowd, ours = net.host("crowd"), net.host("ours")
+        net.crowd(crowd, FLOOD)
+        found, memory, spent, idle = ours.call(lambda: asyncio.run(_cost()))
+    note = f"{found:,} of {FLOOD:,} devices on one host, heard within {FLOOD_TIME:.0f} s"
+    return [
+        Row("mDNS, memory over idle", memory, {}, "<= 50", memory, "MiB", note),
+        Row("mDNS, CPU a device, to find it", spent, {}, unit="ms"),
+        Row("mDNS, CPU while they live", idle, {}, unit="%", note="of one core, looked at in turn"),
+    ]
+
+
+async def _cost() -> tuple[int, float, float, float]:
+    from hal.discovery.mdns import MdnsScout
+    from hal.discovery.roster import Roster
+
+    roster = Roster()
+    gc.collect()
+    before, start = _resident(), time.process_time()
+    looking = asyncio.ensure_future(MdnsScout().run(roster))
+    found = await _grown(lambda: len(roster.snapshot().records), FLOOD, FLOOD_TIME)
+    gc.collect()
+    memory, spent = _resident() - before, time.process_time() - start
+    start = time.process_time()
+    await asyncio.sleep(10)
+    idle = (time.process_time() - start) * 10
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    return found, memory / (1 << 20), spent * 1e3 / max(found, 1), idle
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
