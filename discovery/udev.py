@@ -7,11 +7,21 @@ Without udevd, as in many containers, libudev gives the kernel's own properties.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 
 import pyudev
 
 from .sysfs import Node, Sysfs, natural, printable
+
+_threads = threading.local()
+
+
+def context() -> pyudev.Context:
+    """This thread's handle of libudev. Making one is slow: pyudev runs ldconfig to find it."""
+    if not hasattr(_threads, "context"):
+        _threads.context = pyudev.Context()
+    return _threads.context
 
 
 class Udev(Sysfs):
@@ -23,7 +33,7 @@ class Udev(Sysfs):
 
     def __init__(self) -> None:
         super().__init__("/")
-        self._context = pyudev.Context()
+        self._context = context()
         self._devices: dict[str, pyudev.Device] = {}
         self.running = os.path.exists("/run/udev/control")
 

@@ -13,6 +13,8 @@ from typing import Final
 
 import pyudev
 
+from .udev import context
+
 BUFFER: Final = 16 << 20
 """Bytes the kernel may queue for one monitor: some 30,000 events."""
 
@@ -32,7 +34,7 @@ class Uevents:
 
     def __init__(self, group: str, buffer: int = BUFFER) -> None:
         self.group = group
-        self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), group)
+        self._monitor = pyudev.Monitor.from_netlink(context(), group)
         self._size(buffer)
         self._monitor.start()
         # The socket is closed with libudev's object, whenever that is collected: a descriptor of
