@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +27,7 @@ __all__ = ["Limits", "Roster", "Sighting", "Snapshot"]
 class Limits:
     """How much the roster keeps of what the network says.
 
+    When it is full, who announces little finds room still, at the cost of who announces most.
     Sightings without an origin, those of this machine, are counted in none of them.
 
     Attributes:
@@ -90,7 +90,8 @@ class Roster:
         self._lock = threading.Lock()
         self._sources: dict[str, dict[str, Sighting]] = {}
         self._identities: dict[str, _Identity] = {}
-        self._origins: Counter[str] = Counter()
+        self._origins: dict[str, dict[tuple[str, str], None]] = {}
+        self._most = 0  # No origin has more sightings than this.
         self._heard = 0
         self._refused: dict[str, str] = {}
         self._troubles: dict[tuple[str, str], str] = {}
@@ -223,7 +224,9 @@ class Roster:
         if self._refuses(sighting):
             return False
         if sighting.origin:
-            self._origins[sighting.origin] += 1
+            of_origin = self._origins.setdefault(sighting.origin, {})
+            of_origin[source, key] = None
+            self._most = max(self._most, len(of_origin))
             self._heard += 1
         self._put(sighting)
         self._change(sighting.record.id)
@@ -268,7 +271,7 @@ class Roster:
         if sighting.origin:
             known.heard -= 1
             self._heard -= 1
-            self._origins[sighting.origin] -= 1
+            del self._origins[sighting.origin][source, key]
             if not self._origins[sighting.origin]:
                 del self._origins[sighting.origin]
         for name in ("", sighting.origin, identity):
@@ -282,13 +285,26 @@ class Roster:
         if not origin:
             return False
         known = self._identities.get(identity)
-        if self._origins.get(origin, 0) >= limits.per_origin:
+        count = len(self._origins.get(origin, ()))
+        if count >= limits.per_origin:
             return self._refuse(origin, f"{origin} announces more than {limits.per_origin}")
-        if self._heard >= limits.sightings:
+        if self._heard >= limits.sightings and not self._make_room(count):
             return self._refuse("", f"there are announcements of more than {limits.sightings}")
         if known and known.heard >= limits.per_identity:
             return self._refuse(identity, f"{identity} is at more than {limits.per_identity}")
         return False
+
+    def _make_room(self, count: int) -> bool:
+        """Take the newest from who has most, if that is more than one with `count` will have."""
+        if self._most < count + 2:
+            return False
+        origin = max(self._origins, key=lambda name: len(self._origins[name]))
+        self._most = len(self._origins[origin])
+        if self._most < count + 2:
+            return False
+        self._drop(*next(reversed(self._origins[origin])))
+        self._refuse(origin, f"{origin} announces more than its share of {self._limits.sightings}")
+        return True
 
     def _refuse(self, name: str, cause: str) -> bool:
         if name not in self._refused and len(self._refused) < self._limits.troubles:

@@ -300,13 +300,28 @@ def test_one_sender_has_bounded_room() -> None:
 
 
 def test_all_senders_have_bounded_room() -> None:
-    roster = Roster(Limits(sightings=10, per_origin=4))
-    kept = sum(fill(roster, 4, origin=f"10.0.0.{i}", stem=f"{i}-") for i in range(5))
-    assert kept == 10
+    roster = Roster(Limits(sightings=10, per_origin=10))
+    assert fill(roster, 10) == 10
+    assert roster.snapshot().problems == ()
+    # Who announces little still finds room, until all have the same share.
+    assert fill(roster, 7, origin="10.0.0.2", stem="b") == 5
     assert len(roster.snapshot().records) == 10
-    assert "more than 10" in roster.snapshot().problems[0].cause
+    causes = [problem.cause for problem in roster.snapshot().problems]
+    assert any("10.0.0.1 announces more than its share of 10" in cause for cause in causes)
+    assert any("announcements of more than 10" in cause for cause in causes)
+    assert fill(roster, 10, origin="10.0.0.3", stem="c") == 3
+    assert len(roster.snapshot().records) == roster._heard == 10
     local = heard("x", source="local", identity=B, origin="")
     assert roster.see(local)  # This machine's own devices always find room.
+
+
+def test_a_flood_from_made_up_addresses_is_bounded() -> None:
+    roster = Roster(Limits(sightings=50))
+    kept = sum(
+        fill(roster, 1, origin=f"10.0.{i // 250}.{i % 250}", stem=f"{i}") for i in range(500)
+    )
+    assert kept == len(roster.snapshot().records) == 50
+    assert len(roster.snapshot().problems) == 1
 
 
 def test_one_identity_has_bounded_room() -> None:
