@@ -24,7 +24,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
@@ -317,10 +317,14 @@ def sighting(device: Device) -> Sighting:
         text = txt.build([("uuid", device.uuid[: txt.STRING_MAX - 5])])
         seen = _as_service(device, kind.service, port, text)
     else:
-        record = _record(device, scheme, host)
-        seen = Sighting(SOURCE, device.key, record, frozenset({f"ip {address}"}))
+        here = frozenset({f"ip {address}"})
+        seen = Sighting(SOURCE, device.key, _record(device, scheme, host), here)
+    record = seen.record
+    if device.types:
+        types = {"upnp.types": ",".join(device.types)}
+        record = replace(record, properties={**record.properties, **types})
     places = seen.places | {f"mac {device.mac}"} if device.mac else seen.places
-    return Sighting(SOURCE, device.key, seen.record, places, address, device.expires)
+    return Sighting(SOURCE, device.key, record, places, address, device.expires)
 
 
 def endpoints(device: Device) -> tuple[Endpoint, ...]:
@@ -347,7 +351,6 @@ def _record(device: Device, scheme: str, host: str) -> Record:
     properties = {
         "upnp.location": device.location,
         "upnp.server": device.server,
-        "upnp.types": ",".join(device.types),
         "uri.upnp": device.location if at_home and scheme in ("http", "https") else "",
     }
     product = device.server.split()[-1].replace("/", " ") if "/" in device.server else ""

@@ -7,18 +7,19 @@ import logging
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from zeroconf import const
-from zeroconf._dns import DNSPointer, DNSService, DNSText
+from zeroconf._dns import DNSAddress, DNSPointer, DNSQuestion, DNSService, DNSText
 from zeroconf._protocol.outgoing import DNSOutgoing
 
 from hal.discovery.announce import Announcer
 from hal.discovery.announcement import Announcement
-from hal.discovery.mdns import MdnsScout
+from hal.discovery.mdns import MdnsAnnouncer, MdnsScout
 from hal.discovery.ssdp import SsdpScout
 from hal.discovery.ssdp.search import search
 
@@ -56,7 +57,14 @@ def mutants(seeds: list[bytes], count: int, seed: int) -> Iterator[bytes]:
         yield bytes(packet[:8000])
 
 
-def dns(name: str, text: bytes, target: str, *, question: bool = False) -> bytes:
+def dns(
+    name: str,
+    text: bytes,
+    target: str = "c.local.",
+    address: str = "10.77.0.3",
+    *,
+    question: bool = False,
+) -> bytes:
     """An mDNS packet as a device of ours, or a browser, sends it."""
     kind = "_hal-device._tcp.local."
     full = f"{name}.{kind}"
@@ -65,22 +73,25 @@ def dns(name: str, text: bytes, target: str, *, question: bool = False) -> bytes
         DNSPointer(kind, const._TYPE_PTR, const._CLASS_IN, 120, full),
         DNSService(full, const._TYPE_SRV, const._CLASS_IN, 120, 0, 0, 7000, target),
         DNSText(full, const._TYPE_TXT, const._CLASS_IN, 120, text),
+        DNSAddress(target, const._TYPE_A, const._CLASS_IN, 120, socket.inet_aton(address)),
     ]
     for record in records:
         out.add_answer_at_time(record, 0)
     return out.packets()[0]
 
 
-def send(host: Host, group: str, port: int, packets: Iterator[bytes]) -> None:
+def send(host: Host, to: str, port: int, packets: Iterable[bytes], source: str = "") -> None:
+    own = source or host.address
+
     def run() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as entry:
             entry.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            entry.bind((host.address, port))
-            interface = socket.inet_aton(host.address)
+            entry.bind((own, port))
+            interface = socket.inet_aton(own)
             entry.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
             entry.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
             for number, packet in enumerate(packets):
-                entry.sendto(packet, (group, port))
+                entry.sendto(packet, (to, port))
                 if number % 100 == 99:
                     time.sleep(0.02)  # So that they are read, not dropped.
 
@@ -96,9 +107,9 @@ def test_mutants(
     other = UUID.replace("0d", "0e")
     text = Announcement(other, 7000, "Liar", boot="00000000").text()
     mdns = [
-        dns(other, text, "c.local."),
+        dns(other, text),
         dns(UUID, text, f"{UUID}.local."),
-        dns(other, b"", "", question=True),
+        dns(other, b"", question=True),
     ]
     ssdp = [
         lie(1, LOCATION="hal://10.77.0.3:7000/", USN=f"uuid:{other}"),
@@ -124,3 +135,48 @@ def test_mutants(
             assert str(record.as_dict()).isprintable()
         assert len(roster.snapshot().records) < 2 * PACKETS
     assert not [entry.getMessage() for entry in caplog.records]
+
+
+def test_nobody_beyond_the_link_is_answered_or_believed(net: Net, tmp_path: Path) -> None:
+    """RFC 6762, sections 5.5 and 11: else each device would be an amplifier for whoever asks."""
+    a, b = net.host("a"), net.host("b")
+    for host, other in ((a, b), (b, a)):
+        host.run("ip", "route", "add", "192.0.2.0/24", "via", other.address)
+    b.run("ip", "addr", "add", "192.0.2.5/32", "dev", "eth0")
+    with announcing(a, BOARD, MdnsAnnouncer):
+        assert lookup(b, a.address, source="192.0.2.5") == b""
+        time.sleep(0.2)  # zeroconf leaves out what it was asked within a second.
+        assert UUID.encode() in lookup(b, a.address, source=b.address)
+    liar = UUID.replace("0d", "0e")
+    text = Announcement(liar, 7000).text()
+    with scouting(a, MdnsScout(), SsdpScout()) as roster:
+        time.sleep(0.5)
+        for source in ("192.0.2.5", b.address):
+            for to in ("224.0.0.251", a.address):
+                send(b, to, 5353, [dns(liar, text, address=b.address)], source)
+            for to in ("239.255.255.250", a.address):
+                where = {"LOCATION": f"hal://{source}:7000/", "USN": f"uuid:{liar}"}
+                send(b, to, 1900, [lie(0, **where)], source)
+            if source != b.address:
+                time.sleep(0.3)
+                assert not roster.snapshot().records
+        seen(roster, liar, sources=("mdns", "ssdp"))
+
+
+def lookup(host: Host, to: str, source: str) -> bytes:
+    """Ask a host by unicast for devices, and give the answer."""
+
+    def run() -> bytes:
+        question = DNSOutgoing(const._FLAGS_QR_QUERY, multicast=False)
+        kind = "_hal-device._tcp.local."
+        question.add_question(DNSQuestion(kind, const._TYPE_PTR, const._CLASS_IN))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as entry:
+            entry.bind((source, 0))
+            entry.settimeout(1)
+            for packet in question.packets():
+                entry.sendto(packet, (to, 5353))
+            with suppress(TimeoutError):
+                return entry.recv(9000)
+        return b""
+
+    return host.call(run)
