@@ -110,6 +110,11 @@ def _svd_values(item: Any) -> Iterator[tuple[str, int]]:
 # --- SystemRDL -----------------------------------------------------------------------------------
 
 
+_PERL = [":base_core", ":base_mem", ":base_loop", ":base_orig", ":base_math", "sort"]
+"""What the Perl in a SystemRDL file (its preprocessor, SystemRDL 2.0, 16.3) may do: compute and print.
+Unlike the compiler's own choice it reads no files and loads nothing: a map may come from anywhere."""
+
+
 def systemrdl(path: Path, part: str | None) -> RegisterMap:
     """The registers of one address map of a SystemRDL 2.0 file."""
     library = _library("systemrdl", "systemrdl-compiler", path)
@@ -120,7 +125,7 @@ def systemrdl(path: Path, part: str | None) -> RegisterMap:
             line = getattr(source, "line", None)
             messages.append(f"line {line}: {text}" if line else text)
 
-    compiler = library.RDLCompiler(message_printer=Printer())
+    compiler = library.RDLCompiler(message_printer=Printer(), perl_safe_opcodes=_PERL)
     try:
         compiler.compile_file(str(path))
         top = compiler.elaborate(top_def_name=part).top

@@ -388,3 +388,19 @@ def test_probe_shows_registers(tmp_path: Path) -> None:
     )
     done = CliRunner().invoke(cli, ["show", f"mmio:{path}", "--registers", f"{path}.none"])
     assert done.exit_code != 0
+
+
+def test_the_perl_in_a_map_computes_and_reads_nothing(tmp_path: Path) -> None:
+    """SystemRDL's preprocessor runs Perl: a map from anywhere must not look around here."""
+    path = tmp_path / "map.rdl"
+    register = "reg {{ field {{ sw=rw; hw=r; }} f[8]; }} r{} @ {};"
+    path.write_text(
+        "addrmap top {\n<% for (my $i = 0; $i < 3; $i++) { %>\n"
+        + register.format("<%=$i%>", "<%=$i*4%>")
+        + "\n<% } %>\n};\n"
+    )
+    assert list(hal.RegisterMap.load(path)) == ["r0", "r1", "r2"]
+    reading = '<% open(my $f, "<", "/etc/hostname"); %>'
+    path.write_text(f"addrmap top {{\n{reading}\n{register.format(0, 0)}\n}};\n")
+    with pytest.raises(hal.InvalidArgument, match="'open' trapped"):
+        hal.RegisterMap.load(path)
