@@ -111,8 +111,10 @@ def _svd_values(item: Any) -> Iterator[tuple[str, int]]:
 
 
 _PERL = [":base_core", ":base_mem", ":base_loop", ":base_orig", ":base_math", "sort"]
-"""What the Perl in a SystemRDL file (its preprocessor, SystemRDL 2.0, 16.3) may do: compute and print.
-Unlike the compiler's own choice it reads no files and loads nothing: a map may come from anywhere."""
+"""What the Perl in a SystemRDL file (of its preprocessor) may do: compute and print.
+
+Unlike the compiler's own choice it reads no files and loads nothing: a map may come from anywhere.
+"""
 
 
 def systemrdl(path: Path, part: str | None) -> RegisterMap:
