@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -17,6 +16,7 @@ from hal.discovery.record import Record
 from hal.discovery.roster import Roster
 from hal.discovery.scout import Scout
 
+from .looking import OnHost
 from .namespaces import Host
 
 T = TypeVar("T")
@@ -30,46 +30,34 @@ class Announcer(Protocol):
     async def stop(self) -> None: ...
 
 
-class Loop:
-    """An event loop on a host's network."""
+class Loop(OnHost):
+    """An event loop on a host's network, in which no callback may raise and no task be left."""
 
     def __init__(self, host: Host) -> None:
-        self._ready: Future[asyncio.AbstractEventLoop] = Future()
         self.errors: list[str] = []
-        self._thread = threading.Thread(target=host.call, args=(self._run,), daemon=True)
-        self._thread.start()
-        self.loop = self._ready.result(10)
+        super().__init__(host, self._wait)
 
-    def _run(self) -> None:
-        asyncio.run(self._main())
-
-    async def _main(self) -> None:
-        self._end = asyncio.Event()
+    async def _wait(self) -> None:
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: self.errors.append(_told(context))
         )
-        self._ready.set_result(asyncio.get_running_loop())
-        await self._end.wait()
+        await asyncio.Event().wait()
 
-    def do(self, work: Awaitable[T], timeout: float = 15) -> T:
-        """Await something there."""
-
-        async def awaited() -> T:
-            return await work
-
-        return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result(timeout)
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run something there; what it returns is to come."""
+        assert self._loop
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
         """End it; nothing may be left that runs in it, and no callback may have raised."""
 
         async def others() -> int:
-            return len(asyncio.all_tasks()) - 2  # besides the main task, and this one
+            return len(asyncio.all_tasks()) - 3  # besides that of asyncio.run, of _wait, and this
 
         deadline = time.monotonic() + 2
-        while (left := self.do(others())) and time.monotonic() < deadline:
+        while (left := self.begin(others()).result(5)) and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        super().close()
         assert not left, f"{left} tasks were left"
         assert not self.errors, self.errors[0]
 
@@ -92,7 +80,7 @@ def scouting(host: Host, *scouts: Scout) -> Iterator[Roster]:
 
     loop = Loop(host)
     works = [expire(), *(scout.run(roster) for scout in scouts)]
-    futures = [asyncio.run_coroutine_threadsafe(work, loop.loop) for work in works]
+    futures = [loop.begin(work) for work in works]
     try:
         yield roster
         assert not [future.result() for future in futures if future.done()]
@@ -120,7 +108,7 @@ def announcing(
     """Be a device."""
     loop = Loop(host)
     try:
-        listener = loop.do(asyncio.start_server(_hang_up, None, device.port))
+        listener = loop.begin(asyncio.start_server(_hang_up, None, device.port)).result(15)
         said = announcer(device)
         loop.do(said.start())
         try:

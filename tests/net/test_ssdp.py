@@ -496,9 +496,12 @@ def one(packet: Fields, *names: str) -> str:
     return value
 
 
-def test_our_packets_are_well_formed(net: Net, tmp_path: Path) -> None:
+def test_our_packets_are_well_formed(
+    net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A capture of all that we send, by SSDP and mDNS, read by tshark."""
     needs("tcpdump", "tshark")
+    monkeypatch.setenv("HAL_STATE_DIR", str(tmp_path / "state"))
     a, b = net.host("a"), net.host("b")
     file = tmp_path / "capture.pcap"
     capture = b.popen(
