@@ -22,13 +22,13 @@ def test_c_and_python_see_the_same() -> None:
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    it = Watch("class=serial vendor=FTDI")
+    it = Watch("class=serial")
     yield it
     it.close()
 
 
 def test_an_adapter_is_pulled_out_and_put_back(host: Host, watch: Watch) -> None:
-    """Its id stays, and its URI comes back."""
+    """Its URI comes back. (Its serial number is no number, so its id is that of the port.)"""
     name = devices.USB_SERIAL.removeprefix("/dev/")
     before = watch.next(0)[name]
     assert (before["change"], before["uri"]) == ("added", f"uart:{devices.USB_SERIAL}")
@@ -38,4 +38,4 @@ def test_an_adapter_is_pulled_out_and_put_back(host: Host, watch: Watch) -> None
     finally:
         host.plug("usb0")
     until(lambda: watch.next(1).get(name, {}).get("state") == "ready")
-    assert next(iter(each("/", f"name={name}")))["id"] == before["id"]
+    assert differences() == []
