@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,20 @@ def test_ctrl_c_ends_it() -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "")
+
+
+def test_a_terminal_gets_a_table_that_is_drawn_again() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*FIND, "class=memory"], stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # EIO: the other side has closed it.
+            while part := os.read(ours, 4096):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"node0" in shown and b"WHAT" in shown
+    assert b"\x1b[" in shown
 
 
 # ---- list --tree ---------------------------------------------------------------------------------
