@@ -17,6 +17,7 @@ from hal import discovery
 from hal.discovery.acpi import AcpiDevice, Console
 from hal.discovery.aml import I2cPlace, i2c_places, places_in
 
+from .needs import needs
 from .test_discovery_machines import MACHINES, by_name, replay
 
 TABLES = "sys/firmware/acpi/tables"
@@ -25,6 +26,7 @@ TABLES = "sys/firmware/acpi/tables"
 @pytest.fixture(scope="module")
 def ssdt(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A table with I2C devices, by ACPICA's own compiler."""
+    needs("iasl")
     target = tmp_path_factory.mktemp("acpi") / "touchpad"
     command = ["iasl", "-va", "-p", str(target), str(MACHINES / "touchpad.asl")]
     subprocess.run(command, check=True, capture_output=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +15,15 @@ from hal import discovery
 from hal.discovery import DeviceTree, TreeNode
 from hal.discovery.devicetree import SIZE_MAX, disabled_names
 
+from .needs import needs
+
 MACHINES = Path(__file__).parent / "machines"
 RP1 = "/axi/pcie@1000120000/rp1"
 
 
 def compiled(source: Path, folder: Path, *options: str) -> str:
     """Compile a source with dtc, as a board's maker does."""
+    needs("dtc")
     target = folder / f"{source.stem}{'' if options else '.nolabels'}.dtb"
     command = ["dtc", "-q", *options, "-o", str(target), str(source)]
     subprocess.run(command, check=True)
@@ -144,6 +146,7 @@ def test_overlays_are_merged(board: str, overlay: str) -> None:
 
 
 def test_libfdts_own_tool_merges_the_same(board: str, overlay: str, tmp_path: Path) -> None:
+    needs("fdtoverlay")
     merged = str(tmp_path / "merged.dtb")
     subprocess.run(["fdtoverlay", "-i", board, "-o", merged, overlay], check=True)
     theirs, ours = read(merged), read(board, overlay)
@@ -191,8 +194,7 @@ def test_without_libfdt_a_folder_is_read_and_a_file_says_what_to_install(
 
 def test_qemus_own_tree(tmp_path: Path) -> None:
     """The tree that a real machine, QEMU's "virt", hands to a kernel."""
-    if not shutil.which("qemu-system-aarch64"):
-        pytest.skip("qemu-system-aarch64 is not installed")
+    needs("qemu-system-aarch64")
     path = tmp_path / "virt.dtb"
     dump = ["-machine", f"virt,dumpdtb={path}", "-cpu", "cortex-a57", "-display", "none"]
     subprocess.run(["qemu-system-aarch64", *dump], check=True, capture_output=True)

@@ -123,6 +123,12 @@ def test_functions_of_a_card_say_once_what_is_wrong_with_its_slot(machine: Machi
     assert link_of(machine, "0000:01:00.1").slot == "7"
 
 
+def test_a_port_of_an_emulator_is_told(machine: Machine) -> None:
+    function(machine, PORT, "16.0x32", "16.0x32", vendor="0x1b36")
+    function(machine, CARD, "2.5x1", "2.5x1")
+    assert link_of(machine, "0000:01:00.0").notes[0].startswith("its port is made up by QEMU")
+
+
 def test_a_virtual_function_is_on_the_link_of_its_card(machine: Machine) -> None:
     function(machine, PORT, "16.0x8", "16.0x8")
     function(machine, CARD, "16.0x8", "16.0x8", **{"class": "0x020000"})

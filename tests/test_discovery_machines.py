@@ -21,6 +21,7 @@ import pytest
 from hal import discovery
 from hal.probe.firmware import disabled
 
+from .needs import needs
 from .test_discovery_devicetree import board, folder, unpack  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,7 @@ NAMES = ("laptop", "raspberry_pi", "jetson")
 
 def replay(description: Path, *command: str) -> str:
     """Run a command on a recorded machine and give what it prints."""
+    needs("umockdev-run")
     run = subprocess.run(
         ["umockdev-run", "--device", str(description), "--", *command],
         capture_output=True,

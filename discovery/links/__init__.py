@@ -97,8 +97,13 @@ def _pci(record: Record, node: Node) -> Link:
         fabrics=fabrics,
         suits=suits(slowest(way), memory=is_cxl, coherent=coherent),
         findings=tuple(pcie.findings(real, way)) if _speaks_for_its_slot(node, record) else (),
-        notes=tuple(filter(None, [fabric.note(real), "" if way else bus.unlinked(real)])),
+        notes=tuple(filter(None, _notes(real, port, linked=bool(way)))),
     )
+
+
+def _notes(function: Node, port: Node | None, *, linked: bool) -> tuple[str, ...]:
+    made_up = bus.emulated(port)
+    return fabric.note(function), made_up, "" if linked or made_up else bus.unlinked(function)
 
 
 def _speaks_for_its_slot(node: Node, record: Record) -> bool:

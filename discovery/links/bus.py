@@ -37,6 +37,17 @@ def is_virtual(node: Node) -> bool:
     return node.driver == "virtio-pci" or node.attr("vendor") == "0x1af4"
 
 
+def emulated(port: Node | None) -> str:
+    """What to know of a link whose upper end an emulator makes up, "" for a real one."""
+    if port is None or port.attr("vendor") != _QEMU:
+        return ""
+    return "its port is made up by QEMU: speed and width are of no wire"
+
+
+_QEMU = "0x1b36"
+"""Vendor of the bridges and ports of QEMU."""
+
+
 def unlinked(node: Node) -> str:
     """Why a PCI function shows no link."""
     if is_virtual(node):
