@@ -182,6 +182,35 @@ def test_scout_follows_its_interface(
         until(lambda: not roster.snapshot().problems)
 
 
+def test_what_fails_is_told_and_stops_nothing_else(
+    hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
+) -> None:
+    """No group can be joined by IPv4, and a program holds the port of IPv6 for itself alone."""
+    a, b = hosts
+
+    def hold() -> socket.socket:
+        entry = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        entry.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        entry.bind(("::", 1900))
+        return entry
+
+    b.run("sysctl", "-qw", "net.ipv4.igmp_max_memberships=0")
+    try:
+        with b.call(hold), scouting(b, SsdpScout()) as roster:
+            until(lambda: len(roster.snapshot().problems) == 2, what=roster.snapshot)
+            said = " ".join(map(str, roster.snapshot().problems))
+            assert "eth0: join 239.255.255.250: No buffer space" in said
+            assert "IPv6 port 1900: Address already in use" in said
+            with announcing(a, BOARD, announcer):  # Searches and their answers need neither.
+                until(lambda: len(seen(roster, UUID).addresses) == 3)
+        b.run("sysctl", "-qw", "net.ipv4.igmp_max_memberships=20")
+        with scouting(b, SsdpScout()) as roster, announcing(a, BOARD, announcer):
+            seen(roster, UUID)
+            assert not roster.snapshot().problems
+    finally:
+        b.run("sysctl", "-qw", "net.ipv4.igmp_max_memberships=20")
+
+
 def test_announcer_follows_its_interface(
     hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
 ) -> None:
