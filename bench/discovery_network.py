@@ -63,12 +63,20 @@ def _find(count: int) -> Row:
 async def _scout(count: int) -> tuple[float, int]:
     """Milliseconds until all are found, and how many were."""
     from hal.discovery.mdns import MdnsScout
-    from hal.discovery.roster import Roster
+    from hal.discovery.roster import Roster, Sighting
 
     roster = Roster()
+    seen: set[str] = set()
+    see = roster.see
+
+    def note(sighting: Sighting) -> bool:  # The whole set is not merged at each look.
+        seen.add(sighting.record.id)
+        return see(sighting)
+
+    roster.see = note  # type: ignore[method-assign]
     start = time.perf_counter()
     looking = asyncio.ensure_future(MdnsScout().run(roster))
-    found = await _grown(lambda: len(roster.snapshot().records), count, PATIENCE)
+    found = await _grown(seen.__len__, count, PATIENCE)
     took = (time.perf_counter() - start) * 1e3
     looking.cancel()
     await asyncio.gather(looking, return_exceptions=True)
@@ -78,10 +86,8 @@ async def _scout(count: int) -> tuple[float, int]:
 async def _grown(size: Callable[[], int], count: int, patience: float) -> int:
     """Wait until there are so many; how many there are."""
     end = time.perf_counter() + patience
-    pause = 0.002
-    while (found := size()) < count and time.perf_counter() < end:
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.1, patience / 100)
+    while (found := size()) < count and time.perf_counter() < end:  # noqa: ASYNC110
+        await asyncio.sleep(patience / 2000)
     return found
 
 

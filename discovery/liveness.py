@@ -36,7 +36,7 @@ from dataclasses import dataclass, field, replace
 from .netlink import neighbours
 from .roster import Roster
 from .sighting import Sighting
-from .within import within
+from .within import end, within
 
 Endpoint = tuple[str, int]
 """An IP address, with its scope, and a port."""
@@ -73,7 +73,7 @@ class Pace:
     lost_after: int = 6
     dormant: float = 60.0
     rate: float = 100.0
-    burst: int = 100
+    burst: int = 20
     concurrency: int = 64
     per_host: int = 64
 
@@ -210,9 +210,7 @@ class Liveness:
                 tasks.add(task)
                 task.add_done_callback(ended)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tuple(tasks))
 
     async def _next(self) -> str:
         """The key of the one that is due next, when it is due."""
@@ -321,8 +319,8 @@ async def _reach(endpoints: Sequence[Endpoint], timeout: float) -> tuple[Endpoin
         for index, endpoint in enumerate(endpoints):
             tasks[asyncio.ensure_future(_connect(endpoint, timeout))] = endpoint
             last = index + 1 == len(endpoints)
-            end = asyncio.get_running_loop().time() + (timeout if last else START)
-            while (left := end - asyncio.get_running_loop().time()) > 0:
+            limit = asyncio.get_running_loop().time() + (timeout if last else START)
+            while (left := limit - asyncio.get_running_loop().time()) > 0:
                 waiting = [task for task in tasks if not task.done()]
                 if not waiting:
                     break
@@ -333,9 +331,7 @@ async def _reach(endpoints: Sequence[Endpoint], timeout: float) -> tuple[Endpoin
         errors = [task.result() for task in tasks if task.done()]
         return endpoints[0], errors[0] if errors else "no answer"
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
 
 async def _connect(endpoint: Endpoint, timeout: float) -> str:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 
 from . import netlink
 from .netlink import Interface
+from .within import end
 
 Trouble = Callable[[str, str], None]
 """Takes what is wrong, "" when nothing is any more; and the name of the link, "" for all."""
@@ -80,32 +82,46 @@ async def each_link(
         trouble: Told what is wrong.
         gone: Told the name of a link that went.
     """
+    while True:
+        cause = await _follow(names, work, trouble, gone)
+        trouble(f"the kernel does not tell of its network interfaces: {cause}; {_OTHERWISE}", "")
+        await asyncio.sleep(RETRY_MAX)
+
+
+async def _follow(
+    names: Sequence[str] | None,
+    work: Callable[[Interface], Awaitable[None]],
+    trouble: Trouble,
+    gone: Callable[[str], None] | None,
+) -> str:
+    """Do so, until the kernel refuses to tell, as in a sandbox without netlink. Returns why."""
     tasks: dict[Interface, asyncio.Task[None]] = {}
-    told: set[str] = set()
-    changes = netlink.Changes()
+    told: set[str] = {""}
     try:
-        while True:
-            links, troubles = usable(names)
-            for about in told - troubles.keys():
-                trouble("", about)
-            for about, cause in troubles.items():
-                trouble(cause, about)
-            told = set(troubles)
-            left = [link for link in tasks if link not in links]
-            await _end([tasks.pop(link) for link in left])
-            for name in {link.name for link in left} - {link.name for link in links}:
-                if name not in told:
-                    trouble("", name)
-                if gone:
-                    gone(name)
-            for link in links:
-                if link not in tasks:
-                    tasks[link] = asyncio.ensure_future(_keep(work, link, trouble))
-            await changes.wait()
-            await asyncio.sleep(SETTLE)
+        with closing(netlink.Changes()) as changes:
+            while True:
+                links, troubles = usable(names)
+                for about in told - troubles.keys():
+                    trouble("", about)
+                for about, cause in troubles.items():
+                    trouble(cause, about)
+                told = set(troubles)
+                left = [link for link in tasks if link not in links]
+                await end([tasks.pop(link) for link in left])
+                for name in {link.name for link in left} - {link.name for link in links}:
+                    if name not in told:
+                        trouble("", name)
+                    if gone:
+                        gone(name)
+                for link in links:
+                    if link not in tasks:
+                        tasks[link] = asyncio.ensure_future(_keep(work, link, trouble))
+                await changes.wait()
+                await asyncio.sleep(SETTLE)
+    except OSError as error:
+        return str(error)
     finally:
-        changes.close()
-        await _end(tasks.values())
+        await end(tasks.values())
 
 
 async def _keep(
@@ -123,10 +139,3 @@ async def _keep(
             trouble(f"{type(error).__name__}: {error}; tried again in {delay:.0f} s", link.name)
         await asyncio.sleep(delay)
         delay = min(2 * delay, RETRY_MAX)
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -22,7 +22,7 @@ from .roster import Roster
 from .service import Service, endpoints, ranked, sighting
 from .sighting import Sighting
 from .unicast import DnsError, DnsScout, browse, direct
-from .within import within
+from .within import end, within
 
 __all__ = ["PORT", "DnsScout", "StaticScout", "parse"]
 
@@ -113,9 +113,7 @@ class StaticScout:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             roster.replace(self.source, ())
 
     async def _follow(self, target: Target, roster: Roster, liveness: Liveness) -> None:

@@ -28,6 +28,7 @@ from .liveness import Liveness, Pace
 from .roster import Roster
 from .service import TYPES, Service, endpoints, ranked, scoped, sighting
 from .sysfs import printable
+from .within import end
 
 REFRESH = 60.0
 """Seconds between two looks at a domain."""
@@ -85,9 +86,7 @@ class DnsScout:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             roster.replace(self.source, ())
 
     async def _follow(self, domain: str, roster: Roster, liveness: Liveness) -> None:

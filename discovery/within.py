@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for a limited time, in asyncio.
+"""Waiting for a limited time, and ending tasks, in asyncio.
 
 `asyncio.wait_for` of Python 3.10 and 3.11 forgets that it was cancelled when what it waits for ends
-at the same moment (cpython gh-81839): a task that loops around it then never ends.
+at the same moment (cpython gh-81839): a task that loops around it then never ends. And
+`asyncio.gather`, when cancelled, cancels once more what is already closing its sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,5 +29,26 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         return task.result()
     finally:
         if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end((task,))
+
+
+async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel tasks, once each, and wait until they have ended, even if cancelled meanwhile."""
+    left = {task for task in tasks if not task.done()}
+    cancelled = False
+    for task in left:
+        task.cancel()
+    while left:
+        cancelled = await _interrupted(left) or cancelled
+        left = {task for task in left if not task.done()}
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def _interrupted(tasks: Iterable[asyncio.Future[Any]]) -> bool:
+    """Wait for tasks. Was it cancelled?"""
+    try:
+        await asyncio.wait(tuple(tasks))
+    except asyncio.CancelledError:
+        return True
+    return False

@@ -17,7 +17,7 @@ from .. import txt
 from ..announcement import Announcement
 from ..multicast import Trouble, each_link, usable
 from ..netlink import Interface
-from ..within import within
+from ..within import end, within
 from .gate import Gate
 from .segment import segment
 
@@ -98,9 +98,8 @@ class MdnsAnnouncer:
     async def stop(self) -> None:
         """Say goodbye on every link."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+            task, self._task = self._task, None
+            await end((task,))
 
     async def _speak(self, link: Interface) -> None:
         async with segment(link, Gate(link.name)) as mdns:

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-BYTES_BURST = 4 << 20
+BYTES_BURST = 8 << 20
 """Bytes of one sender at once."""
 
 BYTES_RATE = 256 << 10
 """Bytes of one sender a second, for long."""
 
-PACKETS_BURST, PACKETS_RATE = 3000, 500
-"""The same in packets, for each has its price (some 0.3 ms): a gateway may tell of 1000 devices,
-each three times; who tells of more leaves room for others."""
+PACKETS_BURST, PACKETS_RATE = 12_000, 1000
+"""The same in packets, for each has its price (some 0.3 ms): as many as the roster takes devices
+of one sender."""
 
 SENDERS_MAX = 4096
 """Senders that are told apart; of more than these, the one heard longest ago starts anew."""

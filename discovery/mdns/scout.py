@@ -26,7 +26,7 @@ from ..netlink import Interface
 from ..roster import Roster
 from ..service import TYPES, Service, endpoints, ranked, scoped, sighting
 from ..sysfs import printable
-from ..within import within
+from ..within import end, within
 from .gate import Gate
 from .segment import port_is_shared, segment
 
@@ -111,8 +111,7 @@ class MdnsScout:
         try:
             await each_link(self._interfaces, browse, trouble, gone)
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            await end((looking,))
             roster.replace(self.source, ())
 
 
@@ -179,9 +178,7 @@ class _Browser:
             for worker in ended:
                 worker.result()
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            await end(workers)
 
     async def _browse(self, mdns: AsyncZeroconf) -> None:
         """Browse, until there is a flood.

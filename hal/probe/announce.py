@@ -58,6 +58,7 @@ def run(wish: Wish, *, json: bool) -> Exit:
 
 
 async def _announce(wish: Wish, own: str, hint: str, *, json: bool) -> Exit:
+    stop = _signalled()  # First of all: who finds the port open may end us.
     server = await _listen(wish.address, wish.port)
     port = server.sockets[0].getsockname()[1]
     troubles: dict[tuple[str, str], str] = {}
@@ -86,7 +87,6 @@ async def _announce(wish: Wish, own: str, hint: str, *, json: bool) -> Exit:
         announcement, wish.interfaces or None, protocols=wish.protocols, told=told
     )
     async with server:
-        stop = _signalled()
         try:
             await announcer.start()
             _report(announcement, announcer, hint, troubles, json=json)
