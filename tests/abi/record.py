@@ -2,7 +2,8 @@
 """Record the ABI that must be kept: `make abi`, after a change that keeps old binaries working.
 
 Files are written here for what libhal.so and libhal-discover.so export, and for what a plug-in does
-(the entry symbol and, through it, struct driver_ops). A change that breaks old binaries needs a new HAL_ABI_VERSION.
+(the entry symbol and, through it, struct driver_ops). A change that breaks old binaries needs a new
+HAL_ABI_VERSION.
 """
 
 from __future__ import annotations
