@@ -77,6 +77,8 @@ class Engine:
         self._bells: list[Bell] = []
         self._ended = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = {name for name, _ in scouts}
+        self._began = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="hal-watch", daemon=True)
 
     def start(self) -> None:
@@ -117,6 +119,10 @@ class Engine:
         return Snapshot(
             snapshot.generation, self._filter.query.of(snapshot.records), snapshot.problems
         )
+
+    def searching(self) -> float:
+        """For how many seconds all sources have been searching; 0 while one still starts."""
+        return 0.0 if self._starting else time.monotonic() - self._began
 
     # What follows runs in the thread.
 
@@ -192,6 +198,7 @@ class Engine:
         while True:
             try:
                 scout = await self._scout(name, arguments)
+                self._begin(name)
                 await scout.run(self._roster)
                 return
             except ImportError as error:
@@ -201,11 +208,17 @@ class Engine:
                 _log.exception("the search by %s failed", name)
                 self._roster.trouble(name, f"failed, is tried again: {error!r}", "search")
             finally:
+                self._begin(name)
                 if name == "local":
                     self._looked.set()  # At the latest now: nobody waits for it in vain.
             await asyncio.sleep(pause)
             pause = min(2 * pause, _RETRY[1])
             self._roster.trouble(name, "", "search")
+
+    def _begin(self, name: str) -> None:
+        if name in self._starting:
+            self._began = time.monotonic()
+            self._starting.discard(name)
 
     async def _scout(self, name: str, arguments: tuple[object, ...]) -> Scout:
         if name == "local":

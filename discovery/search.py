@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from .inventory import local_inventory
 from .query import Query
 from .record import Problem, Record
+
+if TYPE_CHECKING:
+    from .change import Change
+    from .watch import Watch
 
 QUIET = 1.0
 """Seconds without news after which the network has answered: SSDP devices take up to 1 s."""
@@ -62,12 +67,31 @@ def devices(
         found = Devices(wanted.of(inventory), inventory.problems)
         if wanted.local or not remote or found:
             return found
-    return _searched(query, wanted, network, hosts, domains, interfaces, timeout)
+    return _searched(query, network, hosts, domains, interfaces, timeout)
+
+
+def until_quiet(watch: Watch, timeout: float) -> Iterator[Change]:
+    """The changes of a new watch until the answer is complete, as `devices` describes it."""
+    end = time.monotonic() + timeout
+    change = watch.next()
+    news = time.monotonic()
+    while change is not None:
+        yield change
+        found = bool(change.records)
+        if watch.query.exact and found:
+            return
+        change = None
+        while change is None and (left := end - time.monotonic()) > 0:
+            quiet = min(time.monotonic() - news, watch.searching())
+            patience = left if watch.query.exact else min(QUIET - quiet, left)
+            if patience <= 0:
+                return
+            change = watch.next(patience)
+            news = news if change is None else time.monotonic()
 
 
 def _searched(
     query: str,
-    wanted: Query,
     network: bool,
     hosts: Sequence[str],
     domains: Sequence[str],
@@ -76,17 +100,10 @@ def _searched(
 ) -> Devices:
     from .watch import Watch
 
-    end = time.monotonic() + timeout
     found = Devices()
     with Watch(
         query, network=network, hosts=hosts, domains=domains, interfaces=interfaces
     ) as watch:
-        while (left := end - time.monotonic()) > 0:
-            patience = left if wanted.exact and not found else min(QUIET, left)
-            change = watch.next(patience)
-            if change is None:
-                break
+        for change in until_quiet(watch, timeout):
             found = Devices(change.records, change.problems)
-            if wanted.exact and found:
-                break
     return found

@@ -185,6 +185,10 @@ class Watch(Changes):
         self._check()
         return self._engine.now().records
 
+    def searching(self) -> float:
+        """For how many seconds all sources have been searching; 0 while one still starts."""
+        return self._engine.searching()
+
     def changes(self) -> Changes:
         """A further consumer, which begins with the whole set.
 

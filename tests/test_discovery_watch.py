@@ -23,6 +23,7 @@ from hal.discovery import Changes, Record, Roster, Sighting
 from hal.discovery.bell import Bell
 from hal.discovery.engine import SCOUTS, Engine
 from hal.discovery.query import Query
+from hal.discovery.search import QUIET
 
 from . import hotplug
 from .needs import needs
@@ -374,6 +375,29 @@ def test_a_query_that_is_local_does_not_ask_the_network() -> None:
     assert hal.devices("trust=local", timeout=100)
     assert hal.devices(hal.devices("class=memory", network=False)[0].id, timeout=100)
     assert time.monotonic() - begun < 50
+
+
+class Slow:
+    """A source that takes longer to start than the network is given to be quiet."""
+
+    source = "static"
+
+    def __init__(self, _hosts: object) -> None:
+        time.sleep(1.2 * QUIET)
+
+    async def run(self, roster: Roster) -> None:
+        roster.see(sighting("1"))
+        await asyncio.Event().wait()
+
+
+def test_the_time_of_quiet_begins_when_all_sources_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = type(sys)("hal.discovery.slow")
+    module.Slow = Slow  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hal.discovery.slow", module)
+    monkeypatch.setitem(SCOUTS, "static", ("slow", "Slow"))
+    assert [record.name for record in hal.devices("class=remote", network=False, hosts=["h"])] == [
+        "dev1"
+    ]
 
 
 # ---- the kernel's events -------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json as json_text
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,8 +13,8 @@ from typing import Any
 
 import click
 
-from hal.discovery import Change, Query, Record, Watch
-from hal.discovery.search import QUIET
+from hal.discovery import Change, Record, Watch
+from hal.discovery.search import until_quiet
 
 from . import output
 from .listing import what
@@ -50,7 +49,7 @@ def run(
     query = _query(words, classes, types)
     found: Change | None = None
     with Watch(query, **asdict(where)) as devices, _show(watch=watch, json=json) as show:
-        changes = devices if watch else _until_quiet(devices, timeout)
+        changes = devices if watch else until_quiet(devices, timeout)
         for change in changes:
             found = change
             show(change)
@@ -65,22 +64,6 @@ def _query(words: Sequence[str], classes: Sequence[str], types: Sequence[str]) -
     parts += [f"class={name}" for name in classes]
     parts += [f"type={shlex.quote(name)}" for name in types]
     return " ".join(parts)
-
-
-def _until_quiet(watch: Watch, timeout: float) -> Iterator[Change]:
-    """The changes until nothing more comes, or one device that was asked for is there."""
-    query: Query = watch.query
-    end = time.monotonic() + timeout
-    first = watch.next()
-    if first is not None:
-        yield first
-    found = bool(first and first.records)
-    while not (query.exact and found) and (left := end - time.monotonic()) > 0:
-        change = watch.next(left if query.exact else min(QUIET, left))
-        if change is None:
-            return
-        found = bool(change.records)
-        yield change
 
 
 @contextmanager
