@@ -77,6 +77,10 @@ def test_a_file_that_is_wrong(config: Path) -> None:
     assert f'read "{config}": names.x: must be a URI' in data["error"]["message"]
     _, listed = probe_json("list", "--class", "memory")
     assert any("names.x" in problem["cause"] for problem in listed["problems"])
+    assert probe("show", "node0").returncode == 0  # it is in the way of its own names only
+    code, data = probe_json("show", "x")
+    assert code == 2
+    assert "names.x" in data["error"]["message"]
 
 
 def test_a_name_is_a_device(config: Path) -> None:

@@ -77,9 +77,15 @@ def find(text: str, inventory: Inventory) -> Target:
 def _configured(text: str, inventory: Inventory) -> str:
     """The URI of a logical name of the configuration file; "" when it is none."""
     name = text.partition("?")[0]
-    if ":" in name or "/" in name or name in usable_drivers() or name not in hal.names.known():
+    if ":" in name or "/" in name or name in usable_drivers():
         return ""
-    return hal.names.resolve(name, inventory)
+    try:
+        known = hal.names.known()
+    except hal.InvalidArgument:  # A file that is wrong is in the way of its own names only.
+        if _record(text, inventory) is None:
+            raise
+        return ""
+    return hal.names.resolve(name, inventory) if name in known else ""
 
 
 def address_of(uri: str) -> str:
