@@ -13,6 +13,7 @@ from pathlib import Path
 from .. import device_id
 from ..announcement import Announcement
 from ..multicast import Trouble
+from ..within import end
 from .advertisement import Advertisement
 from .boot import BootCounter
 from .message import MAX_AGE_DEFAULT, Message, MessageError, parse
@@ -155,14 +156,15 @@ class _Voice:
         self._announce(self._links())
 
     async def stop(self) -> None:
-        for work in self._works:
-            work.cancel()
-        await asyncio.gather(*self._works, return_exceptions=True)
-        self._responder.close()
-        for delay in (REPEAT_AFTER / 2, 0):
-            self._byebye()
-            await asyncio.sleep(delay)
-        self._transport.close()
+        try:
+            await end(tuple(self._works))
+            self._responder.close()  # What says goodbye answers no more.
+            for delay in (REPEAT_AFTER / 2, 0):
+                self._byebye()
+                await asyncio.sleep(delay)
+        finally:
+            self._responder.close()
+            self._transport.close()
 
     # ---- what the transport tells -----------------------------------------------------------
 

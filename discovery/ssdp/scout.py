@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from ..liveness import Liveness, Pace
 from ..netlink import neighbours
 from ..roster import Roster
+from ..within import end
 from .heard import SOURCE, Device, Heard
 from .message import BYEBYE, MessageError, parse
 from .rate import Bucket
@@ -186,6 +187,4 @@ async def together(*works: Awaitable[None]) -> None:
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
