@@ -23,6 +23,7 @@ GROUPS = (
     "registers",
     "cache",
     "memory",
+    "discovery_network",
     "footprint",
     "discovery",
     "lab",

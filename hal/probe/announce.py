@@ -7,6 +7,7 @@ import asyncio
 import errno
 import ipaddress
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -106,7 +107,7 @@ async def _listen(address: str, port: int) -> asyncio.Server:
     try:
         if address:
             ipaddress.ip_address(address.partition("%")[0])
-        return await asyncio.start_server(connected, address or None, port)
+        return await asyncio.start_server(connected, sock=_bound(address, port))
     except ValueError as error:
         raise Failure(f"announce: {error}", Exit.USAGE, "invalid") from error
     except OSError as error:
@@ -116,6 +117,16 @@ async def _listen(address: str, port: int) -> asyncio.Server:
             raise Failure(message, Exit.BUSY, "busy") from error
         code = Exit.PERMISSION if error.errno == errno.EACCES else Exit.FAILED
         raise Failure(f"{where}: {error.strerror}", code, "listen") from error
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    """A socket on an address, or on all of IPv4 and IPv6, where one port must do for both."""
+    if address:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return socket.create_server((address, port), family=family)
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def _signalled() -> asyncio.Event:

@@ -193,7 +193,7 @@ def test_link_down_and_up(lan: Lan) -> None:
         look.record(id=own.id, state="reachable")
         assert look.roster.snapshot().problems == ()
         lan.c.link_down()  # Now the device's.
-        look.gone(id=own.id)
+        look.record(id=own.id, state="silent")
         lan.c.link_up()
         look.record(id=own.id, state="reachable")
 

@@ -58,7 +58,8 @@ def test_dns_sd(lan: Lan, name_server: str) -> None:
     listener.close()
 
 
-def test_no_name_server(lan: Lan) -> None:
+def test_no_name_server(lan: Lan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hal.discovery.unicast.TIMEOUT", 0.5)
     with Looking(lan.a, DnsScout(["lab.test"], ["127.0.0.1"])) as look:
         assert "no answer from the name server" in look.problem("dns lab.test")
 
