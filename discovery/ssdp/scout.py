@@ -29,7 +29,7 @@ _SETTLE = 1.2
 """Seconds after a question when the MAC address is looked up."""
 
 _SWEEP = 1.0
-"""Seconds between looks for what has expired, at least."""
+"""Seconds between looks for what has expired, at most."""
 
 _PACE = Pace(period=30.0)
 """mDNS, where it sees the device too, looks more often."""
@@ -94,9 +94,8 @@ class _Listening:
         searched = self._loop.time()
         while True:
             following = self._heard.expire()
-            now = time.monotonic()
-            wait = PERIOD if following is None else max(following - now, _SWEEP)
-            await asyncio.sleep(min(wait, _SWEEP * 5))
+            wait = _SWEEP if following is None else following - time.monotonic()
+            await asyncio.sleep(min(max(wait, 0.01), _SWEEP))
             if self._loop.time() - searched >= PERIOD:
                 searched = self._loop.time()
                 self._search(self.transport.links)
@@ -178,6 +177,8 @@ class _Listening:
                 self._known_macs = neighbours() | self.transport.macs
             except OSError as error:
                 self.trouble(str(error), "neighbours")
+            else:
+                self.trouble("", "neighbours")
         return self._known_macs
 
 
