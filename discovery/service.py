@@ -139,7 +139,7 @@ def _ours(service: Service, source: str, addresses: tuple[str, ...]) -> tuple[Re
         properties={name: value for name, value in properties.items() if value},
         state="announced",
         detail=read.problem,
-        host=printable(service.host),
+        host=service.addresses[0] if service.host.startswith(said.id) else printable(service.host),
         trust="unverified",
         sources=(source,),
         last_seen=time.time(),
@@ -156,7 +156,9 @@ def _foreign(service: Service, source: str, addresses: tuple[str, ...]) -> Recor
     properties = {key: read.text(key) for key in read.pairs if read.pairs[key] is not None}
     properties[f"service.{service.type}"] = str(service.port)
     if kind.uri:
-        properties[f"uri.{kind.tool}"] = kind.uri(service.addresses[0], service.port)
+        uri = kind.uri(service.addresses[0], service.port)
+        properties[f"uri.{kind.tool}"] = uri
+        addresses = (uri, *addresses)
     return Record(
         id=id_,
         identity=told,

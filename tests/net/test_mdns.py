@@ -52,7 +52,7 @@ def test_we_see_what_others_announce(lan: Lan, tmp_path: Path) -> None:
     with Looking(lan.c, MdnsScout(pace=QUICK)) as look:
         iio = look.record(device_class="iio", state="reachable")
         assert iio.name == "iiod on a" and iio.host == "a.local" and iio.trust == "unverified"
-        assert iio.properties["uri.libiio"] == f"ip:{lan.a.address}"
+        assert iio.properties["uri.libiio"] == iio.addresses[0] == f"ip:{lan.a.address}"
         assert iio.uri == "" and iio.sources == ("mdns",)
         radio = look.record(device_class="radio", state="reachable")
         assert radio.identity.startswith("uuid ")
@@ -127,7 +127,7 @@ def test_comes_changes_goes(lan: Lan) -> None:
         with device(lan.c, "Board", capabilities=("spi",)) as own:
             record = look.record(id=own.id, state="reachable")
             assert record.device_class == "remote" and record.model == "Board"
-            assert record.uri == f"hal://{lan.c.address}:{PORT}"
+            assert record.uri == f"hal://{lan.c.address}:{PORT}" and record.host == lan.c.address
             assert record.addresses[0] == f"{lan.c.address}:{PORT}"
             assert record.addresses[1] == f"[{lan.c.address6}]:{PORT}"
             assert "%eth0" in record.addresses[2]  # link-local, so last
