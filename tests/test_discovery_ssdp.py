@@ -193,6 +193,9 @@ def test_no_packet_that_we_would_refuse_is_sent() -> None:
     fields = {f"F{index}": "x" * message.VALUE_MAX for index in range(5)}
     with pytest.raises(MessageError, match="bytes"):
         bytes(Message("NOTIFY", fields))
+    assert bytes(Message("NOTIFY", {"A": "ü" * 600}))
+    with pytest.raises(MessageError, match="a line of more than"):
+        bytes(Message("NOTIFY", {"A": "ü" * 1000}))
 
 
 # ---- rates --------------------------------------------------------------------------------------

@@ -129,7 +129,10 @@ class Message:
                 or len(value) > VALUE_MAX
             ):
                 raise MessageError(f'send "{name}": not a header field ({value[:40]!r})')
-            lines.append(f"{name.upper()}: {value}")
+            line = f"{name.upper()}: {value}"
+            if len(line.encode()) > LINE_MAX:
+                raise MessageError(f'send "{name}": a line of more than {LINE_MAX} bytes')
+            lines.append(line)
         packet = "\r\n".join([*lines, "", ""]).encode()
         if len(packet) > PACKET_MAX:
             raise MessageError(f"send {self.kind}: {len(packet)} bytes (at most {PACKET_MAX})")
