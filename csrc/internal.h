@@ -190,7 +190,7 @@ struct hal_device {
     pthread_mutex_t pollers_lock;
     struct poller *pollers;
 
-    char *uri; /* resolved */
+    char *uri;             /* resolved */
     const char *served_by; /* NULL: by `driver` itself */
     char *address;
     struct hal_uri *parsed;                 /* while init runs */

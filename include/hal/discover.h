@@ -14,9 +14,9 @@
  * for it: link with -lhal-discover (pkg-config hal-discover, CMake target hal::discover).
  *
  * What is found, the ids, the URIs and the states are those of hal.discovery in Python
- * (docs/discovery-c.md), for this machine alone: the network, names from pci.ids and usb.ids, udev's
- * database and the configuration file are Python's. Only sysfs is read (kernel documentation,
- * admin-guide/sysfs-rules.rst), never a device node, so looking disturbs nothing.
+ * (docs/discovery-c.md), for this machine alone: the network, names from pci.ids and usb.ids,
+ * udev's database and the configuration file are Python's. Only sysfs is read (kernel
+ * documentation, admin-guide/sysfs-rules.rst), never a device node, so looking disturbs nothing.
  *
  * ## Queries
  * Words with blanks between them, all of which must hold; of words with one key, any. A word is

@@ -124,8 +124,8 @@ struct driver_ops {
  * @param size  sizeof(struct driver_ops) as the driver was compiled.
  * @param abi   HAL_ABI_VERSION as the driver was compiled.
  * @return 0; -EEXIST (the name is taken), -ENOENT (empty name), -ENAMETOOLONG, -EINVAL (ill-formed
- *         name, attribute or match table), -EFAULT (NULL name or table), -ENOSYS (init, read or write is
- *         missing), -EPROTONOSUPPORT (other ABI), -E2BIG (the table has members this library does
+ *         name, attribute or match table), -EFAULT (NULL name or table), -ENOSYS (init, read or
+ * write is missing), -EPROTONOSUPPORT (other ABI), -E2BIG (the table has members this library does
  *         not know, and uses them), -ENOMEM. Any thread.
  */
 HAL_API int hal_register_driver_abi(const char *name, const struct driver_ops *ops, size_t size,
@@ -224,8 +224,8 @@ HAL_API void hal_device_set_attributes(struct hal_device *dev,
 /**
  * @brief Say which driver really serves the device, where this one only passes calls on (to another
  *        machine, say). Only inside `init`.
- * @param driver  Its name, which must stay as it is until `fini`. hal_describe() gives it, so that a
- *                program that picks a typed face by the driver's name picks the right one.
+ * @param driver  Its name, which must stay as it is until `fini`. hal_describe() gives it, so that
+ * a program that picks a typed face by the driver's name picks the right one.
  * @return 0; -ENOENT, -ENAMETOOLONG or -EINVAL when it is not formed as a driver name.
  */
 HAL_API int hal_device_set_served_by(struct hal_device *dev, const char *driver);
