@@ -84,7 +84,8 @@ class Crowd(asyncio.DatagramProtocol):
         self._transport.sendto(self._packets[number], to)  # type: ignore[attr-defined]
 
 
-def _socket(own: str) -> socket.socket:
+def speaker(own: str) -> socket.socket:
+    """A socket of mDNS that speaks from an address of this host."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -102,7 +103,7 @@ async def main(count: int, own: str, flood: bool) -> None:
     """Be the crowd."""
     loop = asyncio.get_running_loop()
     crowd = Crowd(count)
-    await loop.create_datagram_endpoint(lambda: crowd, sock=_socket(own))
+    await loop.create_datagram_endpoint(lambda: crowd, sock=speaker(own))
     await asyncio.start_server(lambda _r, writer: writer.close(), "", LISTEN, backlog=4096)
     print("ready", flush=True)
     if flood:

@@ -11,13 +11,18 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from zeroconf._dns import DNSText
+from zeroconf._protocol.outgoing import DNSOutgoing
+from zeroconf.const import _FLAGS_AA, _FLAGS_QR_RESPONSE, _TYPE_TXT
 
+from hal.discovery import txt
 from hal.discovery.announcement import Announcement
 from hal.discovery.mdns import MdnsScout
 from hal.discovery.mdns.scout import Bounds
 from hal.discovery.roster import Snapshot
 from tests.needs import needs
 
+from . import crowd
 from .conftest import Lan
 from .device import PORT, device
 from .looking import QUICK, Looking
@@ -182,6 +187,26 @@ def test_name_taken_from_us(lan: Lan) -> None:
         second.kill()
 
 
+def test_two_take_one_name_at_once(lan: Lan) -> None:
+    """Who hears another under its name tells of it, and with the greater `boot` gives way."""
+    with device(lan.c, "Board", ID, boot="ffffffff") as own:
+        text = txt.DeviceText(ID, boot="00000000").encode()
+        out = DNSOutgoing(_FLAGS_QR_RESPONSE | _FLAGS_AA)
+        name = f"{ID}._hal-device._tcp.local."
+        out.add_answer_at_time(DNSText(name, _TYPE_TXT, crowd.UNIQUE, 4500, text), 0)
+
+        def say() -> None:
+            with crowd.speaker(lan.d.address) as sock:
+                sock.sendto(out.packets()[0], (crowd.GROUP, crowd.PORT))
+
+        browser = lan.a.popen("avahi-browse", "-p", "_hal-device._tcp")
+        browser.expect(f"+;eth0;IPv4;{ID}")
+        lan.d.call(say)
+        browser.expect(f"-;eth0;IPv4;{ID}")
+        assert any("clone" in cause for _, cause in own.troubles)
+        browser.kill()
+
+
 def test_link_down_and_up(lan: Lan) -> None:
     """A link that goes takes its devices with it, is told, and is used again when it is back."""
     with device(lan.c) as own, Looking(lan.d, MdnsScout(pace=QUICK)) as look:
@@ -280,13 +305,13 @@ def test_a_thousand(net: Net) -> None:
 def test_flood(net: Net) -> None:
     """10,000 devices announce themselves in 5 s: bounded memory, and others stay listed."""
     a, b, c = net.host("a"), net.host("b"), net.host("c")
-    crowd = net.crowd(a, 10_000, "flood")
+    many = net.crowd(a, 10_000, "flood")
     with device(c) as own, Looking(b, MdnsScout()) as look:
         look.record(id=own.id, state="reachable")
         before = _resident()
-        crowd.send("go")
-        crowd.expect("told", 60)
-        crowd.kill()
+        many.send("go")
+        many.expect("told", 60)
+        many.kill()
         found = look.until(lambda s: len(s.records) > 1000)
         assert any(record.id == own.id for record in found.records)
         assert _resident() - before < 100 << 20
@@ -295,15 +320,15 @@ def test_flood(net: Net) -> None:
 def test_flood_beyond_the_bounds(net: Net) -> None:
     """A sender that announces more than is remembered is told, and not listened to for a while."""
     a, b, c = net.host("a"), net.host("b"), net.host("c")
-    crowd = net.crowd(a, 600, "flood")
+    many = net.crowd(a, 600, "flood")
     bounds = Bounds(names=400, per_origin=200, patience=50, ban=1.5)
     with Looking(b, MdnsScout(bounds=bounds)) as look:
         look.until(lambda _: True)
         time.sleep(0.3)
-        crowd.send("go")
+        many.send("go")
         assert a.address in look.problem("announces more services than are remembered")
         assert len(look.roster.snapshot().records) <= 200
-        crowd.kill()
+        many.kill()
         with device(c) as own:
             look.record(id=own.id, state="reachable")
             look.until(lambda s: not [p for p in s.problems if "remembered" in p.cause])
