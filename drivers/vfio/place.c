@@ -107,26 +107,43 @@ static bool harmless(const char *driver)
            !strcmp(driver, "pcieport");
 }
 
-/* Functions that the IOMMU cannot tell from this one go to the same user, or to nobody. */
-int place_explain_mates(struct hal_device *dev, const struct place *place, int err)
+/* Functions that the IOMMU cannot tell from this one, and that kernel drivers use: how many bytes
+ * their names are. */
+static size_t list_mates(const struct place *place, char out[MATES_MAX])
 {
-    char path[PATH_MAX], driver[DRIVER_MAX], mates[MATES_MAX] = "";
+    char path[PATH_MAX], driver[DRIVER_MAX];
     const struct dirent *entry;
     size_t length = 0;
     DIR *folder;
 
+    out[0] = '\0';
     snprintf(path, sizeof(path), "%s/iommu_group/devices", place->folder);
     folder = opendir(path);
     while (folder && (entry = readdir(folder))) {
         snprintf(path, sizeof(path), PCI "/%.255s", entry->d_name);
         link_name(path, "driver", driver);
-        if (!harmless(driver) && length < sizeof(mates))
-            length += (size_t)snprintf(mates + length, sizeof(mates) - length, "%s%s (%s)",
+        if (!harmless(driver) && length < MATES_MAX)
+            length += (size_t)snprintf(out + length, MATES_MAX - length, "%s%s (%s)",
                                        length ? ", " : "", entry->d_name, driver);
     }
     if (folder)
         closedir(folder);
-    if (!*mates)
+    return length;
+}
+
+bool place_has_mates(const struct place *place)
+{
+    char mates[MATES_MAX];
+
+    return list_mates(place, mates) > 0;
+}
+
+/* All of a group goes to the same user, or to nobody. */
+int place_explain_mates(struct hal_device *dev, const struct place *place, int err)
+{
+    char mates[MATES_MAX];
+
+    if (!list_mates(place, mates))
         return hal_fail(err, "open", hal_device_uri(dev), "take over IOMMU group %d", place->group);
     return hal_fail_plain(-EBUSY, "open", hal_device_uri(dev),
                           "the IOMMU cannot keep it apart from functions that kernel drivers use: "

@@ -21,15 +21,28 @@ const char *backend_name(enum backend backend)
     return names[backend];
 }
 
-static int explain_attach(struct hal_device *dev, const struct place *place, int err)
+static int explain_attach(struct hal_device *dev, const struct place *place, enum backend backend,
+                          int err)
 {
-    if (err != -EPERM)
+    if (err != -EPERM || place_has_mates(place))
         return place_explain_mates(dev, place, err);
     return hal_fail(err, "open", hal_device_uri(dev),
                     "the IOMMU does not remap interrupts, so that a device could forge them: turn "
                     "interrupt remapping on in the firmware (x86: x2APIC, VT-d), or, if you trust "
                     "the device, echo 1 > /sys/module/%s/parameters/allow_unsafe_interrupts",
-                    access("/sys/module/vfio_iommu_type1", F_OK) ? "iommufd" : "vfio_iommu_type1");
+                    backend == BACKEND_IOMMUFD ? "iommufd" : "vfio_iommu_type1");
+}
+
+/* A mapping keeps a function, too, and shows in no list of descriptors. */
+static int explain_taken(const char *path)
+{
+    char holders[HAL_TEXT_MAX];
+
+    if (hal_node_holders(path, holders, sizeof(holders)) > 0)
+        return hal_fail(-EBUSY, "open", path, "held by %s", holders);
+    return hal_fail(-EBUSY, "open", path,
+                    "/proc does not show by whom: a process of somebody else, or a mapping (an "
+                    "array) of a handle that was closed");
 }
 
 /* ---- container and group -----------------------------------------------------------------------
@@ -49,17 +62,11 @@ static int open_container(struct hal_device *dev, struct space *space, int type)
     return 0;
 }
 
-/* A mapping keeps the group, too, and shows in no list of descriptors. */
 static int open_group_node(const char *path)
 {
     int fd = hal_open_node(path, O_RDWR);
-    char holders[HAL_TEXT_MAX];
 
-    if (fd != -EBUSY || hal_node_holders(path, holders, sizeof(holders)) > 0)
-        return fd;
-    return hal_fail(-EBUSY, "open", path,
-                    "/proc does not show by whom: a process of somebody else, or a mapping (an "
-                    "array) of a handle that was closed");
+    return fd == -EBUSY ? explain_taken(path) : fd;
 }
 
 static int open_group(struct hal_device *dev, const struct place *place, struct space *space)
@@ -82,7 +89,7 @@ static int open_group(struct hal_device *dev, const struct place *place, struct 
     if (ioctl(space->group_fd, VFIO_GROUP_SET_CONTAINER, &space->container))
         return place_explain_mates(dev, place, -errno);
     if (ioctl(space->container, VFIO_SET_IOMMU, type))
-        return explain_attach(dev, place, -errno);
+        return explain_attach(dev, place, space->backend, -errno);
     return 0;
 }
 
@@ -105,13 +112,8 @@ static int open_iommufd(struct space *space)
 /* EINVAL: another descriptor is bound; EBUSY: the group is in use by its own node. */
 static int explain_bind(struct hal_device *dev, const struct place *place, int err)
 {
-    char holders[HAL_TEXT_MAX];
-
-    if (err != -EINVAL && err != -EBUSY)
-        return place_explain_mates(dev, place, err);
-    if (hal_node_holders(place->node, holders, sizeof(holders)) <= 0)
-        return place_explain_mates(dev, place, -EBUSY);
-    return hal_fail(-EBUSY, "open", place->node, "held by %s", holders);
+    return err == -EINVAL || err == -EBUSY ? explain_taken(place->node)
+                                           : explain_attach(dev, place, BACKEND_IOMMUFD, err);
 }
 
 static int open_node(struct hal_device *dev, const struct place *place, const struct space *space)
@@ -125,7 +127,7 @@ static int open_node(struct hal_device *dev, const struct place *place, const st
     if (!ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
         if (!ioctl(fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
             return fd;
-        err = explain_attach(dev, place, -errno);
+        err = explain_attach(dev, place, space->backend, -errno);
         close(fd);
         return err;
     }

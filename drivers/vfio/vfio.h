@@ -123,6 +123,7 @@ static inline struct vfio *vfio_of(const struct hal_device *dev)
 
 /* place.c: the address, what sysfs says of it, and why it cannot be had */
 int place_find(struct hal_device *dev, bool noiommu, struct place *out);
+bool place_has_mates(const struct place *place);
 int place_explain_mates(struct hal_device *dev, const struct place *place, int err);
 
 /* function.c: what the handles of a process share */

@@ -116,7 +116,9 @@ def _rights(address: str, root: str) -> Finding:
 
 
 def _holder(address: str, root: str) -> Finding:
-    found, _ = access.holders([f"{root}/dev/vfio/{_number(address, root)}"], root)
+    own = sorted((_folder(address, root) / "vfio-dev").glob("vfio*"))  # by /dev/iommu
+    nodes = [_number(address, root), *(f"devices/{path.name}" for path in own)]
+    found, _ = access.holders([f"{root}/dev/vfio/{node}" for node in nodes], root)
     who = [holder for holders in found.values() for holder in holders]
     if not who:
         return "holder", True, "nobody has it open", [], Exit.OK
