@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hal.discovery.roster import Roster, Sighting
 from tests.net.namespaces import Host, Net, lacking
 
 from .rounds import Row, Unavailable
@@ -63,17 +64,9 @@ def _find(count: int) -> Row:
 async def _scout(count: int) -> tuple[float, int]:
     """Milliseconds until all are found, and how many were."""
     from hal.discovery.mdns import MdnsScout
-    from hal.discovery.roster import Roster, Sighting
 
     roster = Roster()
-    seen: set[str] = set()
-    see = roster.see
-
-    def note(sighting: Sighting) -> bool:  # The whole set is not merged at each look.
-        seen.add(sighting.record.id)
-        return see(sighting)
-
-    roster.see = note  # type: ignore[method-assign]
+    seen = _noted(roster)
     start = time.perf_counter()
     looking = asyncio.ensure_future(MdnsScout().run(roster))
     found = await _grown(seen.__len__, count, PATIENCE)
@@ -81,6 +74,19 @@ async def _scout(count: int) -> tuple[float, int]:
     looking.cancel()
     await asyncio.gather(looking, return_exceptions=True)
     return took, found
+
+
+def _noted(roster: Roster) -> set[str]:
+    """The ids of what a roster is shown, as it comes: the set is not merged at each look."""
+    seen: set[str] = set()
+    see = roster.see
+
+    def note(sighting: Sighting) -> bool:
+        seen.add(sighting.record.id)
+        return see(sighting)
+
+    roster.see = note  # type: ignore[method-assign]
+    return seen
 
 
 async def _grown(size: Callable[[], int], count: int, patience: float) -> int:
@@ -128,13 +134,14 @@ def _many() -> list[Row]:
 
 async def _cost() -> tuple[int, float, float, float]:
     from hal.discovery.mdns import MdnsScout
-    from hal.discovery.roster import Roster
 
     roster = Roster()
+    seen = _noted(roster)
     gc.collect()
     before, start = _resident(), time.process_time()
     looking = asyncio.ensure_future(MdnsScout().run(roster))
-    found = await _grown(lambda: len(roster.snapshot().records), FLOOD, FLOOD_TIME)
+    found = await _grown(seen.__len__, FLOOD, FLOOD_TIME)
+    roster.snapshot()
     gc.collect()
     memory, spent = _resident() - before, time.process_time() - start
     start = time.process_time()

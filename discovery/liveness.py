@@ -89,6 +89,10 @@ class _Entry:
     state: str = "announced"
     lost: bool = False
     place: str = ""
+    said: str = ""
+
+    def __post_init__(self) -> None:
+        self.said = self.sighting.record.detail
 
 
 @dataclass(slots=True)
@@ -152,7 +156,7 @@ class Liveness:
         """
         entry = self._entries.get(sighting.key)
         if entry is not None and entry.endpoints == endpoints:
-            entry.sighting = sighting
+            entry.sighting, entry.said = sighting, sighting.record.detail
             if entry.lost:
                 self._schedule(entry, 0.0)
                 return True
@@ -287,9 +291,13 @@ class Liveness:
             return self._roster.see(entry.sighting)
         record = entry.sighting.record
         seen = time.time() if entry.state == "reachable" else record.last_seen
-        record = replace(record, state=entry.state, detail=detail or record.detail, last_seen=seen)
-        places = entry.sighting.places | ({entry.place} if entry.place else set())
-        return self._roster.see(replace(entry.sighting, record=record, places=places))
+        record = replace(record, state=entry.state, detail=detail or entry.said, last_seen=seen)
+        places = entry.sighting.places
+        if entry.place and entry.place not in places:
+            places |= {entry.place}
+        # Kept in place of the first one: there are thousands.
+        entry.sighting = replace(entry.sighting, record=record, places=places)
+        return self._roster.see(entry.sighting)
 
     def _mac(self, host: str) -> str:
         """The MAC address of a neighbour, "" where there is none."""

@@ -130,9 +130,13 @@ def test_comes_changes_goes(lan: Lan) -> None:
     """A device of ours is found, followed, and lost at its goodbye."""
     with Looking(lan.d, MdnsScout(pace=QUICK)) as look:
         with device(lan.c, "Board", capabilities=("spi",)) as own:
+            look.until(lambda s: any(len(r.addresses) == 3 for r in s.records))
             record = look.record(id=own.id, state="reachable")
             assert record.device_class == "remote" and record.model == "Board"
-            assert record.uri == f"hal://{lan.c.address}:{PORT}" and record.host == lan.c.address
+            assert (
+                record.uri == f"hal://{lan.c.address}:{PORT}?id={own.id}"
+                and record.host == lan.c.address
+            )
             assert record.addresses[0] == f"{lan.c.address}:{PORT}"
             assert record.addresses[1] == f"[{lan.c.address6}]:{PORT}"
             assert "%eth0" in record.addresses[2]  # link-local, so last
