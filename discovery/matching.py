@@ -10,10 +10,11 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from .record import Fit
+from .record import Fit, Record
 from .sysfs import Node
 
 Traits = Mapping[str, Sequence[str]]
@@ -236,3 +237,30 @@ _USB = (
 def _usb_modalias(node: Node) -> str:
     """As the kernel writes it for interfaces; it gives devices none."""
     return "".join(f"{key}{node.attr(name).upper()}" for key, name in _USB)
+
+
+# ---- what is announced on the network ------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _service_rows() -> tuple[Row, ...]:
+    """The rows that ask for a service. Read once: thousands may be announced."""
+    wanted = ("dnssd:", "ssdp:")
+    return tuple(
+        row for row in installed() if any(w.startswith(wanted) for w in row.fits.split(" "))
+    )
+
+
+def with_driver(record: Record, kind: str, types: Sequence[str], at: str) -> Record:
+    """A record of the network, with the drivers that fit what it calls itself.
+
+    Args:
+        record: The record.
+        kind: "dnssd" or "ssdp".
+        types: The types it is announced by.
+        at: Where it is, "host:port": what {at} in a row stands for. {id} is the record's.
+    """
+    fits = candidates({kind: types}, {"id": record.id, "at": at}, _service_rows())
+    if not fits:
+        return record
+    return replace(record, fits=fits, driver=fits[0].driver, uri=fits[0].uri)

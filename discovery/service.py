@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from . import foreign, txt
+from . import foreign, matching, txt
 from .foreign import bracketed
 from .merge import is_link_local
 from .record import Record
@@ -108,6 +109,7 @@ def sighting(service: Service, source: str, key: str, *, origin: str = "") -> Si
     else:
         record = _foreign(service, source, shown)
         places += [f"host {record.host.lower()}"] if record.host else []
+    record = matching.with_driver(record, "dnssd", [service.type], shown[0])
     return Sighting(source, key, record, frozenset(places), origin)
 
 
@@ -123,10 +125,10 @@ def _ours(service: Service, source: str, addresses: tuple[str, ...]) -> tuple[Re
     read = txt.parse(service.text)
     said = txt.decode(read)
     properties = {
-        "protocol": said.protocol,
+        "protocol": sys.intern(said.protocol),
         "version": said.version,
         "capabilities": ",".join([*said.capabilities, *([f"+{said.more}"] if said.more else [])]),
-        f"service.{service.type}": str(service.port),
+        sys.intern(f"service.{service.type}"): sys.intern(str(service.port)),
     }
     record = Record(
         id=said.id,

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
-from .. import foreign, service, txt
+from .. import foreign, matching, service, txt
 from ..liveness import Endpoint
 from ..record import Record
 from ..sighting import Sighting
@@ -354,7 +354,7 @@ def _record(device: Device, scheme: str, host: str) -> Record:
         "uri.upnp": device.location if at_home and scheme in ("http", "https") else "",
     }
     product = device.server.split()[-1].replace("/", " ") if "/" in device.server else ""
-    return Record(
+    record = Record(
         id=id_,
         identity=told,
         name=product or kind.what,
@@ -368,6 +368,7 @@ def _record(device: Device, scheme: str, host: str) -> Record:
         sources=(SOURCE,),
         last_seen=time.time(),
     )
+    return matching.with_driver(record, "ssdp", list(device.types), device.where)
 
 
 def _parts(location: str) -> tuple[str, str, int]:

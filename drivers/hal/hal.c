@@ -372,6 +372,10 @@ static const struct hal_attribute attributes[] = {
      .doc = "whether others may have the device open as well"},
 };
 
+static const struct hal_match matches[] = {
+    {"dnssd:_hal-device._tcp", "//{at}?id={id}", "a machine; /DEVICE comes before the ?"},
+};
+
 static const struct driver_ops ops = {
     .init = remote_init,
     .read = remote_read,
@@ -388,6 +392,8 @@ static const struct driver_ops ops = {
     .store = remote_store,
     .read_at = remote_read_at,
     .write_at = remote_write_at,
+    .matches = matches,
+    .match_count = sizeof(matches) / sizeof(*matches),
 };
 
 HAL_PLUGIN("hal", &ops, "0.1.0");

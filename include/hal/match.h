@@ -53,8 +53,9 @@ HAL_BEGIN_DECLS
 struct hal_match {
     const char *fits; /**< see above; HAL_MATCH_MAX bytes at most */
     /** What follows "driver:" in the URI. {node}, {name} (the kernel's), {number} (at the name's
-     *  end), {bus}, {address}, {chip}, {bar} stand for what the device has; one that lacks any of
-     *  those that are asked for does not fit. '%' and '?' in them are escaped. */
+     *  end), {bus}, {address}, {chip}, {bar} stand for what the device has, {id} and {at}
+     *  ("host:port") for what a service has; a device that lacks any of those that are asked for
+     *  does not fit. '%' and '?' in them are escaped. */
     const char *address;
     const char *note; /**< for people: what these devices are; NULL: nothing to add */
 };

@@ -40,7 +40,7 @@ def test_find_follows_a_device(lan: Lan, announced: Process) -> None:
     while device["sources"] != ["mdns", "ssdp"]:  # Seen twice, one record.
         device = line(find, "reachable")["device"]
     assert (device["id"], device["model"], device["trust"]) == (ID, "Board", "unverified")
-    assert device["uri"] == f"hal://{lan.c.address}:7362"
+    assert device["uri"] == f"hal://{lan.c.address}:7362?id={ID}"
     announced.stop()
     gone = line(find, "removed")
     assert gone["device"]["id"] == ID
