@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,9 +28,10 @@ def line(process: Process, text: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def announced(lan: Lan) -> Process:
+def announced(lan: Lan, tmp_path: Path) -> Process:
     """A device on host c, announced by mDNS and SSDP."""
-    process = lan.c.popen(*PROBE, "announce", "--id", ID, "--model", "Board")
+    state = ("env", f"HAL_STATE_DIR={tmp_path}")
+    process = lan.c.popen(*state, *PROBE, "announce", "--id", ID, "--model", "Board")
     process.expect("Ctrl-C", 20)
     return process
 
