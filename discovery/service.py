@@ -155,7 +155,8 @@ def _foreign(service: Service, source: str, addresses: tuple[str, ...]) -> Recor
     said = foreign.product(kind, read)
     name = printable(service.instance)
     id_, told = foreign.identify(said, kind.device_class, name)
-    properties = {key: read.text(key) for key in read.pairs if read.pairs[key] is not None}
+    # With a name of their own, so that nobody can say what is for us to say ("uri.visa").
+    properties = {f"txt.{key}": read.text(key) for key in read.pairs if read.pairs[key] is not None}
     properties[f"service.{service.type}"] = str(service.port)
     if kind.uri:
         uri = kind.uri(service.addresses[0], service.port)

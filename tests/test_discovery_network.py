@@ -178,6 +178,17 @@ def test_any_service_makes_a_sighting_or_a_reason(
     assert uuid.UUID(record.id)
 
 
+def test_a_stranger_says_nothing_in_our_name() -> None:
+    """What a TXT record holds has names of its own among the properties."""
+    text = bytes([13]) + b"uri.visa=evil" + bytes([14]) + b"service._x=bad"
+    record = sighting(
+        Service("_scpi-raw._tcp", "x", "h", 5025, ("10.0.0.3",), text), "mdns", "key"
+    ).record
+    assert record.properties["txt.uri.visa"] == "evil"
+    assert "uri.visa" not in record.properties
+    assert "service._x" not in record.properties
+
+
 def test_addresses_are_ranked() -> None:
     heard = ["fe80::1%eth0", "127.0.0.1", "2001:db8::1", "10.0.0.3", "224.0.0.1", "::1", "fe80::2"]
     heard += ["0.0.0.0", "255.255.255.255", "::ffff:10.0.0.4", "nonsense", "10.0.0.3"]
