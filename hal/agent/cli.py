@@ -14,8 +14,9 @@ import click
 
 import hal
 from hal.ca.cli import home
+from hal.command import run
 from hal.errors import InvalidArgument, NotFound
-from hal.probe.outcome import Exit, exit_code
+from hal.probe.outcome import Exit
 
 from .exports import Exports
 from .server import PORT, Agent
@@ -90,17 +91,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: What stands after the command's name; None: what the process was given.
     """
-    try:
-        code = int(cli.main(arguments, prog_name="hal-agent", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except hal.Error as error:
-        click.echo(f"hal-agent: {error}", err=True)
-        code = exit_code(error)
-    except OSError as error:
-        click.echo(f"hal-agent: {error}", err=True)
-        code = Exit.FAILED
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    sys.exit(code)
+    run(cli, "hal-agent", arguments)

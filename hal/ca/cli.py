@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 import hal
-from hal.probe.outcome import Exit, exit_code
+from hal.command import run
+from hal.probe.outcome import Exit
 
 if TYPE_CHECKING:
     from hal.link.members import Member
@@ -282,17 +283,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: What stands after the command's name; None: what the process was given.
     """
-    try:
-        code = int(cli.main(arguments, prog_name="hal-ca", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except hal.Error as error:
-        click.echo(f"hal-ca: {error}", err=True)
-        code = exit_code(error)
-    except OSError as error:
-        click.echo(f"hal-ca: {error}", err=True)
-        code = Exit.FAILED
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    sys.exit(code)
+    run(cli, "hal-ca", arguments)
