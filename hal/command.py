@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How hal-ca and hal-agent run and end: what a user can do wrong is one sentence and an exit code."""
+"""How hal-ca and hal-agent run and end: a user's fault is one sentence and an exit code."""
 
 from __future__ import annotations
 
