@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,15 @@ import pytest
 import hal
 from tests import ahead
 from tests.native import build_ahead, tidy_ahead
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the tests' children also where all of this runs in the background.
+
+    A shell without job control lets its background jobs ignore SIGINT, and children inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -155,8 +155,7 @@ def test_an_exception_of_a_handler_ends_the_read(line: Line) -> None:
 
 
 BLOCKED = """
-import signal, sys, hal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # A job in the background ignores it.
+import sys, hal
 if sys.argv[1] == "python":
     class Slow(hal.Driver):
         def read(self, n, deadline):
