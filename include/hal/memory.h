@@ -49,8 +49,8 @@ HAL_API int hal_update(hal_handle dev, uint64_t offset, unsigned width, uint64_t
 
 /**
  * @brief Read a block at an offset.
- * @return Bytes read, fewer at the device's end; -ERANGE beyond it, else as hal_load(). The read
- *         lane.
+ * @return Bytes read, fewer at the device's end; -ERANGE beyond it (at its very end 0, or -ENOSPC
+ *         for writes, will do), else as hal_load(). The read lane.
  */
 HAL_API ssize_t hal_read_at(hal_handle dev, void *buf, size_t len, uint64_t offset,
                             hal_deadline until);
