@@ -26,6 +26,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+BUILT = ("test_abi.py", "test_aarch64.py", "test_c_suites.py", "test_lint.py")
+"""Files of tests that need what is built ahead."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put those that need a compiler behind the others, beside which it works meanwhile."""
+    items.sort(key=lambda item: item.path.name in BUILT)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin with the long work that the selected tests need, beside those that come before."""
     if session.config.option.collectonly or os.environ.get("HAL_LAB"):

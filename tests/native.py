@@ -79,7 +79,15 @@ def configure(name: str) -> Path:
 
 def _build(name: str) -> Path:
     tree = configure(name)
-    run("cmake", "--build", tree, "--parallel", str(min(os.cpu_count() or 1, 8)))
+    # Others may be at work that must be prompt.
+    run(
+        "nice",
+        find("cmake") or "cmake",
+        "--build",
+        tree,
+        "--parallel",
+        str(min(os.cpu_count() or 1, 8)),
+    )
     return tree
 
 
@@ -98,7 +106,7 @@ def build_ahead(name: str) -> None:
 def tidy(source: Path) -> None:
     """Run clang-tidy, with the commands by which the plain build compiles."""
     needs("clang-tidy")
-    run("clang-tidy", "--quiet", "-p", built("plain"), source)
+    run("nice", find("clang-tidy") or "clang-tidy", "--quiet", "-p", built("plain"), source)
 
 
 def tidy_ahead(source: Path) -> None:
