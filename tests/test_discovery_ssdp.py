@@ -406,7 +406,11 @@ def test_a_location_elsewhere_gives_no_address(network: Network) -> None:
 def test_a_hal_device_is_where_it_speaks_from(network: Network) -> None:
     network.notify(nt="upnp:rootdevice", location="hal://10.0.0.1:7000/")
     (record,) = network.roster.snapshot().records
-    assert (record.id, record.device_class, record.uri) == (UUID, "remote", f"hal://10.0.0.1:7000?id={UUID}")
+    assert (record.id, record.device_class, record.uri) == (
+        UUID,
+        "remote",
+        f"hal://10.0.0.1:7000?id={UUID}",
+    )
     (endpoints,) = network.endpoints.values()
     assert endpoints == (("10.0.0.1", 7000),)
     for location in ("hal://10.0.0.9:7000/", "hal://evil:7000/", "hal://10.0.0.2/", "hal://"):
