@@ -197,7 +197,7 @@ TEST_CASE("a storm of cancels among readers and writers: every byte arrives once
         for (int t = 0; t < 2; t++)
             threads.emplace_back([&, t] {
                 unsigned char bytes[64];
-                while (sent < total) {
+                while (sent < total || !cancelled) { /* some cancel has to hit */
                     for (unsigned i = 0; i < sizeof(bytes); i++)
                         bytes[i] = static_cast<unsigned char>(i * 7 + t);
                     long n = count(hal_write(dev, bytes, sizeof(bytes), hal_after_ms(20)));
