@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hal.discovery import local_inventory
 from hal.discovery.inventory import Standing
@@ -24,6 +24,18 @@ ISOLATED = (
     "sh",
 )
 """Runs a command in a network stack of its own, whose links come and go as it likes."""
+
+UDEVD = "/lib/systemd/systemd-udevd"
+WITH_UDEVD = (
+    *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"),
+    "mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run && mkdir /run/udev"
+    f" && {{ {UDEVD} --resolve-names=never >/run/udevd 2>&1 & }}"
+    " && for i in 1 2 3 4 5 6 7 8 9 10; do [ -S /run/udev/control ] && break; sleep 0.2; done"
+    ' && { [ -S /run/udev/control ] || { echo "udevd did not start" >&2; exit 1; }; }'
+    ' && exec "$@"',
+    "sh",
+)
+"""The same, with a udevd of its own, whose rules see the events before programs do."""
 
 EVENTS = """
 import json, select, subprocess, time
@@ -123,11 +135,10 @@ def look_rows() -> list[Row]:
     ]
 
 
-def event_row() -> Row:
+def event_row(name: str, place: Sequence[str]) -> Row:
     """From the kernel's event to the callback, links of a network stack made for it."""
-    name = "kernel event to callback"
     run = subprocess.run(
-        [*ISOLATED, sys.executable, "-c", EVENTS], capture_output=True, text=True, check=False
+        [*place, sys.executable, "-c", EVENTS], capture_output=True, text=True, check=False
     )
     if run.returncode:
         why = (run.stderr.strip().splitlines() or ["no reason told"])[-1]
@@ -152,4 +163,9 @@ def crowd_rows() -> list[Row]:
 
 def rows() -> list[Row]:
     """All rows of this module."""
-    return [*look_rows(), event_row(), *crowd_rows()]
+    return [
+        *look_rows(),
+        event_row("kernel event to callback", ISOLATED),
+        event_row("the same, by way of udevd", WITH_UDEVD),
+        *crowd_rows(),
+    ]

@@ -257,3 +257,17 @@ def test_the_contract_of_drivers_holds_over_the_link(far: Far) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"2\d passed, 0 failed|2\d passed, 1\d not applicable", done.stdout)
+
+
+def test_nothing_listens_beyond_the_loopback_unless_told() -> None:
+    """Nor does the authority's service (the default of both commands, and of both classes)."""
+    from inspect import signature
+
+    from hal.agent.cli import cli as agent
+    from hal.ca.cli import serve
+    from hal.link.enrol import Registrar
+
+    for command in (agent, serve):
+        assert next(p for p in command.params if p.name == "host").default == "127.0.0.1"
+    for service in (Agent, Registrar):
+        assert signature(service).parameters["address"].default[0] == "127.0.0.1"

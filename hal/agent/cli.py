@@ -16,6 +16,7 @@ import hal
 from hal.ca.cli import home
 from hal.command import run
 from hal.errors import InvalidArgument, NotFound
+from hal.link.listener import LOOPBACK
 from hal.probe.outcome import Exit
 
 from .exports import Exports
@@ -34,8 +35,8 @@ The configuration names what is exported; nothing is unless it says so:
 
 \b
 Examples:
-  hal-agent --config /etc/hal/agent.toml
-  hal-agent --config agent.toml --host 127.0.0.1 --port 0
+  hal-agent --config /etc/hal/agent.toml --host ::
+  hal-agent --config agent.toml --port 0
 
 Exit codes: 0 fine, 1 something failed, 2 wrong use, 3 not found, 4 no permission.
 """
@@ -67,7 +68,9 @@ def devices_of(path: Path) -> Mapping[str, str]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.option("--config", type=click.Path(path_type=Path), default=Path("/etc/hal/agent.toml"))
 @click.option("--own", type=click.Path(path_type=Path), help="Folder of this device's credentials.")
-@click.option("--host", default="", help="Address to listen on; every one unless given.")
+@click.option(
+    "--host", default=LOOPBACK, show_default=True, help="Address to listen on; '::' is every one."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True)
 @click.version_option(hal.__version__, prog_name="hal-agent")
 def cli(config: Path, own: Path | None, host: str, port: int) -> int:
@@ -79,7 +82,7 @@ def cli(config: Path, own: Path | None, host: str, port: int) -> int:
     agent = Agent(Credentials(own or home("link")), Exports(devices), (host, port))
     signal.signal(signal.SIGTERM, lambda *_: agent.stop())
     signal.signal(signal.SIGINT, lambda *_: agent.stop())
-    click.echo(f"listening on {host or 'every address'} port {agent.port}, {len(devices)} devices")
+    click.echo(f"listening on {host} port {agent.port}, {len(devices)} devices")
     sys.stdout.flush()
     agent.serve()
     return Exit.OK

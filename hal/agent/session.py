@@ -32,7 +32,7 @@ _STREAM: Final = 1
 _MEMORY: Final = 2
 _STREAMS: Final = {"uart", "gpio", "iio", "loopback", "sim", "replay", "rec"}
 
-_ACCESS = {
+_ACCESS: dict[int, str] = {
     Type.READ: "r",
     Type.WRITE: "w",
     Type.TRANSFER: "rw",
@@ -244,7 +244,7 @@ class Session:
             self._refuse(frame, error if isinstance(error, Error) else Error(*error.args[:2]))
 
     def _permit(self, frame: Frame) -> None:
-        access = _ACCESS.get(frame.type)  # type: ignore[call-overload]
+        access = _ACCESS.get(frame.type)
         token = self._token
         if token is None or time.time() > token.until + 10:
             raise PermissionDenied(errno.EACCES, "the token has ended: send a new one")

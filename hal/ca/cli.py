@@ -15,6 +15,7 @@ import click
 
 import hal
 from hal.command import run
+from hal.link.listener import LOOPBACK
 from hal.probe.outcome import Exit
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ On the machine that is the authority:
   hal-ca init
   hal-ca pair --role device --note bench-pi
   hal-ca pair --role controller --right 'uart*=rw' --note desk
-  hal-ca serve
+  hal-ca serve --host ::
 On a machine that joins:
   hal-ca enrol CODE --at HOST
   hal-ca status
@@ -133,7 +134,9 @@ def pair(
 
 @cli.command()
 @_folder
-@click.option("--host", default="", help="Address to listen on; every one unless given.")
+@click.option(
+    "--host", default=LOOPBACK, show_default=True, help="Address to listen on; '::' is every one."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=7363, show_default=True)
 @click.option("--days", type=int, default=30, show_default=True, help="A certificate is good for.")
 def serve(folder: Path | None, host: str, port: int, days: int) -> int:
@@ -148,7 +151,7 @@ def serve(folder: Path | None, host: str, port: int, days: int) -> int:
     registrar = Registrar(Authority.load(folder or home("ca")), (host, port), days)
     signal.signal(signal.SIGTERM, lambda *_: registrar.stop())
     signal.signal(signal.SIGINT, lambda *_: registrar.stop())
-    click.echo(f"listening on {host or 'every address'} port {registrar.port}")
+    click.echo(f"listening on {host} port {registrar.port}")
     sys.stdout.flush()
     registrar.serve()
     return Exit.OK

@@ -24,13 +24,11 @@ import errno
 import hmac
 import json
 import logging
-import selectors
 import socket
 import ssl
 import threading
 import time
 import uuid
-from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +41,7 @@ from . import files, token
 from .authority import DAYS, Authority
 from .credentials import Credentials
 from .identity import SERVICE, Identity, Role, host_name, identity_of
+from .listener import LOOPBACK, Bounds, Listener
 from .members import Members
 from .pairing import Code, Pairings, hash_of
 from .request import make_key, make_request
@@ -72,83 +71,35 @@ class Registrar:
     """
 
     def __init__(
-        self, authority: Authority, address: tuple[str, int] = ("", PORT), days: int = DAYS
+        self, authority: Authority, address: tuple[str, int] = (LOOPBACK, PORT), days: int = DAYS
     ) -> None:
         self._authority = authority
         self._days = days
         self._pairings, self._members = Pairings(authority.folder), Members(authority.folder)
-        self._guests: Counter[str] = Counter()
-        self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
-        self._listener = socket.create_server(address, reuse_port=False, backlog=CONNECTIONS)
-        self._listener.setblocking(False)
-        self._stop, self._stopped = socket.socketpair()
+        self._listener = Listener(address, Bounds(CONNECTIONS, PER_ADDRESS), self._attend)
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._listener.getsockname()[1])
+        return self._listener.port
 
     def serve(self) -> None:
-        """Answer until `stop`; one thread a connection."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._stopped, selectors.EVENT_READ)
-            while True:
-                ready = [key.fileobj for key, _ in selector.select()]
-                if self._stopped in ready:
-                    break
-                self._accept()
-        self._listener.close()
-        self._stopped.close()
-        for guest in list(self._threads):
-            guest.join()
+        """Answer until `stop`; those being served then are answered."""
+        self._listener.serve(cut=False)
 
     def stop(self) -> None:
-        """End `serve`, when those being served are done; from any thread, once."""
-        self._stop.close()
+        """End `serve`; from any thread or signal handler."""
+        self._listener.stop()
 
-    def _accept(self) -> None:
-        try:
-            link, address = self._listener.accept()
-        except OSError as error:  # The guest went away, or there are no descriptors left.
-            log.warning("accept: %s", error)
-            time.sleep(0.01)
-            return
-        host = str(address[0])
-        with self._lock:
-            full = self._guests.total() >= CONNECTIONS or self._guests[host] >= PER_ADDRESS
-            if not full:
-                self._guests[host] += 1
-        if full:
-            log.warning("%s: refused: too many connections", host)
-            link.close()
-            return
-        thread = threading.Thread(target=self._guest, args=(link, host), daemon=True)
-        self._threads.add(thread)
-        thread.start()
-
-    def _guest(self, link: socket.socket, host: str) -> None:
-        try:
-            with link:
-                self._attend(link, host, time.monotonic() + PATIENCE)
-        finally:
-            with self._lock:
-                self._guests[host] -= 1
-                if not self._guests[host]:
-                    del self._guests[host]
-            self._threads.discard(threading.current_thread())
-
-    def _attend(self, link: socket.socket, host: str, until: float) -> None:
-        try:
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link.settimeout(_left(until))  # For the handshake as a whole, however it drips in.
-            with self._context().wrap_socket(link, server_side=True) as secure:
-                question = _receive(secure, until)
-                peer = secure.getpeercert(binary_form=True)
-                _send(secure, self._judged(question, peer, host), until)
-        except (OSError, ValueError) as error:
-            log.warning("%s: %s", host, error)
+    def _attend(self, link: socket.socket, host: str) -> None:
+        until = time.monotonic() + PATIENCE
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.settimeout(_left(until))  # For the handshake as a whole, however it drips in.
+        with self._context().wrap_socket(link, server_side=True) as secure:
+            question = _receive(secure, until)
+            peer = secure.getpeercert(binary_form=True)
+            _send(secure, self._judged(question, peer, host), until)
 
     def _judged(self, question: dict[str, Any], peer: bytes | None, host: str) -> dict[str, str]:
         try:
