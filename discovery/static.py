@@ -22,7 +22,7 @@ from .roster import Roster
 from .service import Service, endpoints, ranked, sighting
 from .sighting import Sighting
 from .unicast import DnsError, DnsScout, browse, direct
-from .within import end, within
+from .within import together, within
 
 __all__ = ["PORT", "DnsScout", "StaticScout", "parse"]
 
@@ -109,11 +109,9 @@ class StaticScout:
         """Look, until cancelled (see `scout.Scout`)."""
         liveness = Liveness(roster, self._pace)
         follow = [self._follow(target, roster, liveness) for target in self._targets]
-        tasks = [asyncio.ensure_future(job) for job in (liveness.run(), *follow)]
         try:
-            await asyncio.gather(*tasks)
+            await together((liveness.run(), *follow))
         finally:
-            await end(tasks)
             roster.replace(self.source, ())
 
     async def _follow(self, target: Target, roster: Roster, liveness: Liveness) -> None:

@@ -28,7 +28,7 @@ from .liveness import Liveness, Pace
 from .roster import Roster
 from .service import TYPES, Service, endpoints, ranked, scoped, sighting
 from .sysfs import printable
-from .within import end
+from .within import together
 
 REFRESH = 60.0
 """Seconds between two looks at a domain."""
@@ -82,11 +82,9 @@ class DnsScout:
         """Look, until cancelled (see `scout.Scout`)."""
         liveness = Liveness(roster, self._pace)
         follow = [self._follow(domain, roster, liveness) for domain in self._domains]
-        tasks = [asyncio.ensure_future(job) for job in (liveness.run(), *follow)]
         try:
-            await asyncio.gather(*tasks)
+            await together((liveness.run(), *follow))
         finally:
-            await end(tasks)
             roster.replace(self.source, ())
 
     async def _follow(self, domain: str, roster: Roster, liveness: Liveness) -> None:

@@ -32,6 +32,21 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
             await end((task,))
 
 
+async def together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run jobs side by side until all have ended, one fails, or this is cancelled; then end all.
+
+    Raises:
+        Exception: What the first one that failed has raised.
+    """
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await end(tasks)
+
+
 async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Cancel tasks, once each, and wait until they have ended, even if cancelled meanwhile."""
     left = {task for task in tasks if not task.done()}
