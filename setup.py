@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cmake
 import ninja
@@ -137,14 +138,29 @@ class BuildPython(build_py):
         super().run()
 
 
+def pybind11_extension(name: str, **more: Any) -> Extension:
+    """``hal._NAME`` of the files in ``bindings/NAME``."""
+    sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f"bindings/{name}/*.cpp"))
+    flags = ["-O2", "-fno-lto", "-Wall"]
+    return Pybind11Extension(f"hal._{name}", sources, cxx_std=17, extra_compile_args=flags, **more)
+
+
+def has_openssl() -> bool:
+    """Whether the headers of OpenSSL 3.0 are there; CMake asks the same for the remote driver."""
+    asked = [os.environ.get("CC", "cc"), "-E", "-include", "openssl/provider.h", "-x", "c"]
+    answer = subprocess.run([*asked, os.devnull], capture_output=True, check=False)
+    return answer.returncode == 0
+
+
 def extensions() -> list[Extension]:
     """The extension modules, those of CFFI excepted, which cffi adds by itself."""
-    sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("bindings/core/*.cpp"))
-    return [
-        Pybind11Extension(
-            "hal._core", sources, cxx_std=17, extra_compile_args=["-O2", "-fno-lto", "-Wall"]
-        )
-    ]
+    found = [pybind11_extension("core")]
+    if has_openssl():
+        link = {"include_dirs": ["drivers/hal"], "libraries": ["ssl", "crypto"]}
+        found.append(pybind11_extension("link", **link))
+    else:
+        print("hal-agent is not built: no headers of OpenSSL 3.0: apt install libssl-dev")
+    return found
 
 
 with ParallelCompile("HAL_BUILD_JOBS", default=2, needs_recompile=newer):

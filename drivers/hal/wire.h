@@ -32,12 +32,13 @@ enum wire_type {
     WIRE_PING,
     WIRE_NOTICE,
     WIRE_TOKEN,
-    WIRE_BATCH
+    WIRE_BATCH,
+    WIRE_RESUME
 };
 
 enum wire_lane { WIRE_LANE_READ, WIRE_LANE_WRITE, WIRE_LANE_CONTROL, WIRE_LANE_NONE, WIRE_LANES };
 
-enum wire_flag { WIRE_ANSWER = 1, WIRE_ERROR = 2 };
+enum wire_flag { WIRE_ANSWER = 1, WIRE_ERROR = 2, WIRE_MORE = 4 };
 
 struct wire_header {
     uint32_t length;

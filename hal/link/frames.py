@@ -17,6 +17,7 @@ HELLO_MAX: Final = 8192
 FOREVER: Final = 0xFFFFFFFF
 ANSWER: Final = 1
 ERROR: Final = 2
+MORE: Final = 4
 
 
 class Type(enum.IntEnum):
@@ -42,6 +43,7 @@ class Type(enum.IntEnum):
     NOTICE = 18
     TOKEN = 19
     BATCH = 20
+    RESUME = 21
 
 
 class Lane(enum.IntEnum):
