@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is at the other end of a link: what it has proved, and where it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cryptography import x509
+
+from hal.link.identity import Identity, identity_of
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A controller that has proved its certificate.
+
+    Attributes:
+        identity: Its UUID and role.
+        address: Where it is, without the port.
+        serial: Of its certificate, hexadecimal, as `hal-ca` prints it.
+        certificate: DER.
+    """
+
+    identity: Identity
+    address: str
+    serial: str
+    certificate: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, certificate: bytes, address: str) -> Peer:
+        """From the certificate that the handshake has proved.
+
+        Raises:
+            ValueError: It is not one of this project's.
+        """
+        loaded = x509.load_der_x509_certificate(certificate)
+        return cls(identity_of(loaded), address, f"{loaded.serial_number:x}", certificate)
+
+    def __str__(self) -> str:
+        return f"{self.identity} at {self.address}"
