@@ -25,7 +25,7 @@ def stems(pattern: str) -> list[str]:
 def suites(configuration: str) -> list[str]:
     """The ctest tests that a build must have."""
     if configuration == "fuzz":
-        return stems("tests/fuzz/fuzz_*.c")
+        return sorted(stems("tests/fuzz/fuzz_*.c") + stems("tests/fuzz/fuzz_*.cc"))
     names = stems("tests/c/test_*.cc")
     if configuration not in {"address", "thread"}:
         headers = stems("include/hal/*.h")

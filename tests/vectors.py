@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test vectors of docs/protocol.md, taken apart; as seeds for fuzzing, written to files.
+"""The test vectors of docs/protocol.md, taken apart; and seeds for fuzzing made of them.
 
-python -m tests.vectors FOLDER    # one file a frame
+python -m tests.vectors    # writes tests/fuzz/corpus/{frames,agent}
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs/protocol.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs/protocol.md"
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,45 @@ def vectors() -> list[Vector]:
         elif line:
             digits, *rest = re.split(r" {2,}", line.strip())
             begun += digits
-            if rest or not re.fullmatch(r"[0-9a-f]{40}", digits):
+            if rest:
                 kind, value = [*rest, ""][:2]
                 found[-1].fields.append(Field(bytes.fromhex(begun), kind, value))
                 begun = ""
     return found
 
 
+def session(*kinds: int) -> bytes:
+    """What a controller sends after OPEN: requests of these types, numbered as lanes want it."""
+    requests = {v.data[4]: v.data for v in reversed(vectors()) if not v.data[6]}
+    numbers = [itertools.count(1) for _ in range(4)]
+    sent = b""
+    for kind in kinds:
+        data = requests[kind]
+        silent = kind in (14, 16)  # CREDIT, CANCEL: without answer, without number
+        number = 0 if silent else next(numbers[data[5]])
+        sent += data[:8] + number.to_bytes(4, "little") + data[12:]
+    return sent
+
+
+AGENT = {
+    "memory": bytes([0x38, 255, 128]) + session(10, 11, 10, 12, 13, 12, 17, 20, 12),
+    "memory-read-only": bytes([0x12, 15, 255]) + session(10, 11, 13, 20),
+    "bytes": bytes([0x31, 255, 200]) + session(5, 4, 5, 4, 17, 16, 4, 2),
+    "stream": bytes([0x3D, 255, 128]) + session(14, 5, 5, 14, 16, 5),
+    "attributes": bytes([0x3A, 63, 128]) + session(8, 9, 8, 7, 6, 20, 8),
+    "not-of-the-device": bytes([0x30, 255, 255]) + session(1, 2, 3, 19, 21, 2),
+}
+"""Seeds of tests/fuzz/fuzz_agent.cc."""
+
+
 def main() -> None:
-    """Write each to a file of its own."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for vector in vectors():
-        name = re.sub(r"\W+", "-", vector.title)
-        (folder / name).write_bytes(vector.data)
+    """Write the seeds."""
+    corpus = ROOT / "tests/fuzz/corpus"
+    frames = {re.sub(r"\W+", "-", vector.title): vector.data for vector in vectors()}
+    for target, seeds in {"frames": frames, "agent": AGENT}.items():
+        (corpus / target).mkdir(exist_ok=True)
+        for name, data in seeds.items():
+            (corpus / target / name).write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
@@ -340,7 +340,7 @@ def _checked(request: bytes, identifier: uuid.UUID) -> _PublicKey:
         load = x509.load_pem_x509_csr if pem else x509.load_der_x509_csr
         csr = load(request)
         sound, key, named = csr.is_signature_valid, csr.public_key(), id_of(csr.extensions)
-    except (ValueError, InvalidSignature, TypeError) as error:
+    except _UNREADABLE as error:
         raise _refused(str(error) or "it is no certification request") from error
     if not sound:
         raise _refused("it is not signed by the key it brings")
@@ -354,6 +354,16 @@ def _checked(request: bytes, identifier: uuid.UUID) -> _PublicKey:
 
 
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What is raised for a damaged request; the library's own errors have no common base."""
 
 
 def _refused(cause: str) -> InvalidArgument:

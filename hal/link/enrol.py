@@ -208,7 +208,7 @@ def enrol(
     ca = _ask(address, stranger, {"want": "ca"}, until).get("ca", "")
     try:
         certificate = x509.load_pem_x509_certificate(ca.encode())
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise ProtocolError(errno.EPROTO, f"enrol: {address[0]} gave no CA certificate") from error
     if not hmac.compare_digest(hash_of(certificate), code.ca):
         text = f"enrol: the service at {address[0]} is not of the authority that made the code"

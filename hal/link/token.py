@@ -210,8 +210,7 @@ class Judge:
         if len(text) > LARGEST:
             raise Refused("malformed", f"{len(text)} bytes are more than {LARGEST}")
         claims = self._claims(text)
-        if claims["exp"] - claims["nbf"] > LIFETIME_MAX.total_seconds():
-            raise Refused("malformed", "it is good for more than 24 h")
+        _short_lived(claims)
         _bound(claims, certificate)
         return _token(claims)
 
@@ -240,8 +239,22 @@ class Judge:
             raise Refused("issuer", "another authority made it") from error
         except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
             raise Refused("signature", f"{error}: only EdDSA by the authority counts") from error
-        except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
+        except (
+            jwt.InvalidTokenError,
+            ValueError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise Refused("malformed", str(error)) from error
+
+
+def _short_lived(claims: dict[str, Any]) -> None:
+    begin, end = claims["nbf"], claims["exp"]
+    if not all(isinstance(moment, int | float) for moment in (begin, end)):
+        raise Refused("malformed", "its times are not numbers")
+    if not end - begin <= LIFETIME_MAX.total_seconds():
+        raise Refused("malformed", "it is good for more than 24 h")
 
 
 def _bound(claims: dict[str, Any], certificate: bytes) -> None:
