@@ -19,7 +19,8 @@ from cryptography import x509
 
 import hal
 from hal.agent.cli import devices_of
-from hal.agent.exports import Exports
+from hal.agent import opened
+from hal.agent.leases import Leases
 from hal.agent.server import Agent
 from hal.link import files, token
 from hal.link.authority import Authority
@@ -76,7 +77,7 @@ def far(tmp_path: Path) -> Iterator[Far]:
         authority, tmp_path / "me", Identity(CONTROLLER, Role.CONTROLLER), [Right("*", "rw")]
     )
     devices = {"echo": "loopback:", "memory": "memory:memfd:far?size=64KiB", "sim": "sim:uart"}
-    agent = Agent(own, Exports(devices), ("127.0.0.1", 0))
+    agent = Agent(own, Leases(devices, 60, None, opened.serve), ("127.0.0.1", 0))
     thread = threading.Thread(target=agent.serve)
     thread.start()
     far = Far(agent, thread, mine.folder)

@@ -92,8 +92,8 @@ static int start_body(struct hal_device *dev, struct remote *remote)
     remote->body_got = 0;
     remote->body_owned = true;
     if (pending && pending->into && !(header->flags & WIRE_ERROR) &&
-        header->length <= pending->room) {
-        remote->body = pending->into;
+        header->length <= pending->room - pending->length) {
+        remote->body = pending->into + pending->length;
         remote->body_owned = false;
         return 0;
     }
@@ -154,11 +154,18 @@ static void finish_body(struct hal_device *dev, struct remote *remote, enum wire
     if (!pending) {
         heard(dev, remote);
         free(remote->body);
+    } else if (remote->incoming.flags & WIRE_MORE && !remote->body_owned) {
+        pending->length += remote->incoming.length;
+    } else if (remote->incoming.flags & WIRE_MORE) {
+        free(remote->body);
+        break_link(dev, remote, -EPROTO, "more came than was asked for");
     } else {
+        bool whole = remote->body_owned; /* of what did not fit, or is an error */
+
         pending->waiting = false;
         pending->answered = true;
         pending->flags = remote->incoming.flags;
-        pending->length = remote->incoming.length;
+        pending->length = remote->incoming.length + (whole ? 0 : pending->length);
         pending->body = remote->body_owned ? remote->body : NULL;
         if (remote->incoming.lane != own)
             wake_lane(dev, remote, remote->incoming.lane);
@@ -350,7 +357,9 @@ static int send_locked(struct hal_device *dev, struct remote *remote, const stru
     remote->send_waiters--;
     if (err)
         return err;
-    id = ++remote->last_id ? remote->last_id : ++remote->last_id;
+    id = ++remote->last_ids[request->lane];
+    if (!id)
+        id = remote->last_ids[request->lane] = 1;
     *pending =
         (struct pending){.waiting = true, .id = id, .into = request->into, .room = request->room};
     err = send_frame(dev, remote, request, id, until);
@@ -377,7 +386,7 @@ static void give_up(struct hal_device *dev, struct remote *remote, enum wire_lan
     struct pending *pending = &remote->pending[lane];
 
     pending->given_up = true;
-    if (remote->body && !remote->body_owned && remote->body == pending->into) {
+    if (remote->body && !remote->body_owned && pending->into) {
         uint8_t *own = malloc(remote->incoming.length ? remote->incoming.length : 1);
 
         if (own)

@@ -128,12 +128,10 @@ static ssize_t counted(struct hal_device *dev, const struct request *request, si
 
 static ssize_t remote_write(struct hal_device *dev, const void *buf, size_t len, hal_deadline until)
 {
-    uint8_t head[8], count[4];
-    size_t most = len < WIRE_BODY_MAX - sizeof(head) ? len : WIRE_BODY_MAX - sizeof(head);
+    uint8_t count[4];
+    size_t most = len < WIRE_BODY_MAX ? len : WIRE_BODY_MAX;
     struct request request = {.type = WIRE_WRITE,
                               .lane = WIRE_LANE_WRITE,
-                              .head = head,
-                              .head_size = sizeof(head),
                               .tail = buf,
                               .tail_size = most,
                               .into = count,
@@ -141,7 +139,6 @@ static ssize_t remote_write(struct hal_device *dev, const void *buf, size_t len,
 
     if (remote_of(dev)->flags & FLAG_MEMORY)
         return no_stream(dev, "write");
-    wire_put(head, ++remote_of(dev)->last_write, 8);
     return counted(dev, &request, most, until);
 }
 
@@ -330,7 +327,7 @@ static ssize_t remote_read_at(struct hal_device *dev, void *buf, size_t len, uin
 static ssize_t remote_write_at(struct hal_device *dev, const void *buf, size_t len, uint64_t offset,
                                hal_deadline until)
 {
-    uint8_t head[16], count[4];
+    uint8_t head[8], count[4];
     size_t most = len < WIRE_BODY_MAX - sizeof(head) ? len : WIRE_BODY_MAX - sizeof(head);
     struct request request = {.type = WIRE_WRITE_AT,
                               .lane = WIRE_LANE_WRITE,
@@ -341,8 +338,7 @@ static ssize_t remote_write_at(struct hal_device *dev, const void *buf, size_t l
                               .into = count,
                               .room = sizeof(count)};
 
-    wire_put(head, ++remote_of(dev)->last_write, 8);
-    wire_put(head + 8, offset, 8);
+    wire_put(head, offset, 8);
     return counted(dev, &request, most, until);
 }
 

@@ -131,7 +131,7 @@ static int take_device(struct hal_device *dev, struct remote *remote, struct ans
         return -ENOMEM;
     snprintf(remote->driver, sizeof(remote->driver), "%s", keep(&body, &texts));
     remote->flags = (uint32_t)wire_number(&body, 4);
-    (void)wire_number(&body, 8);
+    (void)wire_take(&body, 8 + 16 + 4);
     remote->attribute_count = (size_t)wire_number(&body, 2);
     if (remote->attribute_count > ATTRIBUTES_MAX)
         body.failed = true;
@@ -162,7 +162,7 @@ int remote_open(struct hal_device *dev, hal_deadline until)
     err = hal_device_option(dev, "lease", &lease);
     wire_add_text(&writer, remote->device);
     wire_add_number(&writer, err >= 0 && !strcmp(lease.s, "exclusive") ? 2 : 1, 1);
-    wire_add_number(&writer, 0, 1);
+    wire_add_number(&writer, 0, 3);
     err = add_options(dev, &writer);
     if (err)
         return err;

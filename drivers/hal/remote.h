@@ -53,8 +53,7 @@ struct remote {
     bool sending; /* somebody is in the middle of a frame */
     unsigned send_waiters;
     size_t taken; /* of the answer to READ, bytes that were handed out */
-    uint32_t last_id;
-    uint64_t last_write;
+    uint32_t last_ids[WIRE_LANES];
     struct pending pending[WIRE_LANES];
 
     char driver[HAL_NAME_MAX + 1]; /* the one that serves it over there */

@@ -19,7 +19,8 @@ from hal.errors import InvalidArgument, NotFound
 from hal.link.listener import LOOPBACK
 from hal.probe.outcome import Exit
 
-from .exports import Exports
+from . import opened
+from .leases import Leases
 from .server import PORT, Agent
 
 if sys.version_info >= (3, 11):
@@ -79,7 +80,9 @@ def cli(config: Path, own: Path | None, host: str, port: int) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     devices = devices_of(config)
-    agent = Agent(Credentials(own or home("link")), Exports(devices), (host, port))
+    agent = Agent(
+        Credentials(own or home("link")), Leases(devices, 60, None, opened.serve), (host, port)
+    )
     signal.signal(signal.SIGTERM, lambda *_: agent.stop())
     signal.signal(signal.SIGINT, lambda *_: agent.stop())
     click.echo(f"listening on {host} port {agent.port}, {len(devices)} devices")

@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import time
 from typing import Final
 
-from cryptography import x509
-
+from hal._link import Context, Link
 from hal.errors import Error
-from hal.link import tls
 from hal.link.credentials import Credentials
-from hal.link.identity import identity_of
 from hal.link.listener import LOOPBACK, Bounds, Listener
 from hal.link.token import Judge
 
-from .exports import Exports
+from .audit import Audit, reason_of
+from .leases import Leases
+from .peer import Peer
 from .session import Session
 
 PORT: Final = 7362
@@ -35,19 +33,20 @@ class Agent:
 
     Args:
         credentials: This device's.
-        exports: What is served.
+        leases: What is served.
         address: Host and port to listen on; port 0 takes any.
     """
 
     def __init__(
         self,
         credentials: Credentials,
-        exports: Exports,
+        leases: Leases,
         address: tuple[str, int] = (LOOPBACK, PORT),
     ) -> None:
         self._credentials = credentials
-        self._exports = exports
-        self._context = tls.listener_context(credentials)
+        self._leases = leases
+        self._audit = Audit(None)
+        self._context = Context(str(credentials.folder))
         self._judge = Judge(credentials.token_key, credentials.ca, credentials.identity.id)
         self._listener = Listener(address, Bounds(LINKS, PER_ADDRESS), self._attend)
 
@@ -64,27 +63,13 @@ class Agent:
         """End `serve` and every link; from any thread or signal handler."""
         self._listener.stop()
 
-    def _attend(self, link: socket.socket, host: str) -> None:
+    def _attend(self, connection: socket.socket, host: str) -> None:
         until = time.monotonic() + PATIENCE
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        link.settimeout(PATIENCE)
-        # A duplicate: wrapping takes the socket over, and the listener must be able to end it.
-        with self._context.wrap_socket(link.dup(), server_side=True) as secure:
-            if secure.selected_alpn_protocol() != tls.PROTOCOL:
-                log.warning("%s: refused: the protocol is not %s", host, tls.PROTOCOL)
-                return
-            who = identity_of(x509.load_der_x509_certificate(secure.getpeercert(True) or b""))
-            session = Session(
-                secure, self._exports, self._judge, self._credentials.token, f"{who} at {host}"
-            )
-            log.info("%s: link of %s", host, who)
-            try:
-                session.run(until)
-            except Error as refusal:
-                log.warning("%s: refused: %s", host, refusal)
-            except ssl.SSLError as error:
-                log.warning("%s: %s", host, error)
+        link = Link(self._context, connection.fileno())
+        try:
+            peer = Peer.of(link.handshake(until), host)
+            log.info("%s: link of %s", host, peer)
+            own = lambda: self._credentials.token  # noqa: E731
+            Session(link, peer, self._leases, self._judge, own, self._audit).run(until)
+        except (Error, ValueError) as refusal:
+            self._audit.note("refused", reason_of(refusal), detail=str(refusal), address=host)
