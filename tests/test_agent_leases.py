@@ -227,6 +227,18 @@ def test_taking_over_ends_the_other_links_and_opens_anew() -> None:
     leases.close()
 
 
+def test_what_is_kept_is_not_in_the_way_of_its_own_controller() -> None:
+    leases = give()
+    old, link = leases.lease("echo", ANN, True, {}, keep=20), Link()
+    old.attach(link)
+    with pytest.raises(hal.Busy):  # Its link lives: another program of that machine.
+        leases.lease("echo", ANN, True, {})
+    old.lost(link)
+    new = leases.lease("echo", ANN, True, {})
+    assert old.why == "opened anew" and leases.held() == [new]
+    leases.close()
+
+
 def test_taking_over_what_is_not_in_the_way_ends_nothing() -> None:
     leases = give()
     old = leases.lease("echo", ANN, False, {})

@@ -273,7 +273,8 @@ class Leases:
         Raises:
             NotFound: No device of that name is exported.
             Busy: Somebody has it for himself, or others have it and it is wanted exclusively, or it
-                is open with other options; the message says who holds it since when.
+                is open with other options; the message says who holds it since when. What is kept
+                for the same controller is not in its way.
             Timeout: Another opening of it took all the time.
             Error: The device could not be opened.
         """
@@ -283,10 +284,12 @@ class Leases:
                 if self._exports.get(name) is not export and not export.leases:
                     raise self._unknown(name)
                 in_the_way = self._in_the_way(export, exclusive, options)
-                if in_the_way and not take_over:
-                    raise self._busy(export, in_the_way, exclusive)
+                others = [lease for lease in in_the_way if not _left_by(lease, holder)]
+                if others and not take_over:
+                    raise self._busy(export, others, exclusive)
                 for other in in_the_way:
-                    self._drop(other, f"taken over by {holder}")
+                    anew = other not in others
+                    self._drop(other, "opened anew" if anew else f"taken over by {holder}")
             for other in in_the_way:
                 _let_go(other, TAKEN)
             with self.changed:
@@ -448,6 +451,11 @@ class Leases:
                 free = not export.leases
             if free:
                 _close(export)
+
+
+def _left_by(lease: Lease, holder: Peer) -> bool:
+    """Whether it is only kept, and for this very controller, which has begun anew instead."""
+    return lease.kept and lease.holder.identity.id == holder.identity.id
 
 
 def _let_go(lease: Lease, kind: int) -> None:
