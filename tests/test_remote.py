@@ -18,7 +18,6 @@ import pytest
 from cryptography import x509
 
 import hal
-from hal.agent.cli import devices_of
 from hal.agent import opened
 from hal.agent.leases import Leases
 from hal.agent.server import Agent
@@ -232,21 +231,6 @@ def test_the_command(far: Far, tmp_path: Path) -> None:
         assert process.wait(10) == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[devices", "agent.toml"),
-        ("[devices]\nx = 1\n", 'NAME = "URI"'),
-        ("[device]\nx = 'loopback:'\n", "unknown: device; known: devices"),
-    ],
-)
-def test_bad_configurations(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "agent.toml"
-    path.write_text(text)
-    with pytest.raises(hal.InvalidArgument, match=re.escape(message)):
-        devices_of(path)
-
-
 def test_the_contract_of_drivers_holds_over_the_link(far: Far) -> None:
     command = [sys.executable, "-c", "from hal.conformance.cli import main; main()"]
     done = subprocess.run(
@@ -264,11 +248,11 @@ def test_nothing_listens_beyond_the_loopback_unless_told() -> None:
     """Nor does the authority's service (the default of both commands, and of both classes)."""
     from inspect import signature
 
-    from hal.agent.cli import cli as agent
+    from hal.agent.config import Config
     from hal.ca.cli import serve
     from hal.link.enrol import Registrar
 
-    for command in (agent, serve):
-        assert next(p for p in command.params if p.name == "host").default == "127.0.0.1"
+    assert next(p for p in serve.params if p.name == "host").default == "127.0.0.1"
+    assert Config().listen.host == "127.0.0.1"
     for service in (Agent, Registrar):
         assert signature(service).parameters["address"].default[0] == "127.0.0.1"

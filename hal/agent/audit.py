@@ -102,6 +102,8 @@ _OPENSSL: Final = (
     ("did not return a certificate", "no-certificate"),
     ("unsupported protocol", "old-tls"),
     ("no application protocol", "wrong-protocol"),
+    ("did not ask for the protocol", "wrong-protocol"),
+    ("closed during the handshake", "went-away"),
     ("certificate verify failed", "bad-certificate"),
     ("wrong version number", "garbage"),
     ("http request", "garbage"),

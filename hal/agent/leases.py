@@ -359,13 +359,31 @@ class Leases:
             self._close_if_free(lease.export)
         return held
 
+    def end(self, lease: Lease, kind: int, why: str) -> bool:
+        """End a lease, and its link with it.
+
+        Args:
+            lease: It.
+            kind: Of the NOTICE by which its holder is told.
+            why: For him and for the log.
+
+        Returns:
+            Whether it was held until now.
+        """
+        with self.changed:
+            held = self._drop(lease, why)
+        if held:
+            _let_go(lease, kind)
+            self._close_if_free(lease.export)
+        return held
+
     def drop(self, name: str, why: str) -> list[Lease]:
         """End every lease of a device, as taking it over does.
 
         Returns:
             Those that were ended.
         """
-        return [lease for lease in self.holders(name) if self._end(lease, TAKEN, why)]
+        return [lease for lease in self.holders(name) if self.end(lease, TAKEN, why)]
 
     def sweep(self, now: float) -> list[Lease]:
         """End the leases whose time is over.
@@ -379,7 +397,7 @@ class Leases:
         with self.changed:
             longest = self._longest
             over = [(lease, lease.over(now, longest)) for lease in self._held.values()]
-        return [lease for lease, why in over if why and self._end(lease, OVER, why)]
+        return [lease for lease, why in over if why and self.end(lease, OVER, why)]
 
     def close(self) -> None:
         """End every lease, as the agent does when it stops; their links are ended before."""
@@ -436,14 +454,6 @@ class Leases:
         lease.export.leases.remove(lease)
         self.changed.notify_all()
         return True
-
-    def _end(self, lease: Lease, kind: int, why: str) -> bool:
-        with self.changed:
-            held = self._drop(lease, why)
-        if held:
-            _let_go(lease, kind)
-            self._close_if_free(lease.export)
-        return held
 
     def _close_if_free(self, export: Export) -> None:
         with self._opening(export, None):

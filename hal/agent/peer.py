@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -19,12 +20,14 @@ class Peer:
         address: Where it is, without the port.
         serial: Of its certificate, hexadecimal, as `hal-ca` prints it.
         certificate: DER.
+        until: When that ends, seconds since 1970.
     """
 
     identity: Identity
     address: str
     serial: str
     certificate: bytes = field(repr=False)
+    until: float = math.inf
 
     @classmethod
     def of(cls, certificate: bytes, address: str) -> Peer:
@@ -34,7 +37,8 @@ class Peer:
             ValueError: It is not one of this project's.
         """
         loaded = x509.load_der_x509_certificate(certificate)
-        return cls(identity_of(loaded), address, f"{loaded.serial_number:x}", certificate)
+        until = loaded.not_valid_after_utc.timestamp()
+        return cls(identity_of(loaded), address, f"{loaded.serial_number:x}", certificate, until)
 
     def __str__(self) -> str:
         return f"{self.identity} at {self.address}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A listening socket with a thread a connection, and bounds on how many there are."""
+"""Listening sockets with a thread a connection, and bounds on how many there are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 LOOPBACK = "127.0.0.1"
@@ -42,6 +42,12 @@ class Listener:
         bounds: How many.
         attend: Serves one connection (the socket, the other end's address), in a thread of its own.
             The socket is closed after it. What it raises as OSError or ValueError is logged.
+        sockets: Listening ones to use instead of `address`; they are taken over.
+        turned_away: Told the address of each connection that was one too many; None: it is logged.
+
+    Attributes:
+        bounds: May be changed at any time.
+        turned: When it last answered `poke`, as `time.monotonic()`.
     """
 
     def __init__(
@@ -49,15 +55,17 @@ class Listener:
         address: tuple[str, int],
         bounds: Bounds,
         attend: Callable[[socket.socket, str], None],
+        *,
+        sockets: Sequence[socket.socket] = (),
+        turned_away: Callable[[str], None] | None = None,
     ) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
+        self.turned = time.monotonic()
         self._attend = attend
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-        self._socket = socket.create_server(
-            address, family=family, backlog=bounds.total, dualstack_ipv6=both
-        )
-        self._socket.setblocking(False)
+        self._turned_away = turned_away or _log_turned_away
+        self._sockets = list(sockets) or [_listening(address, bounds.total)]
+        for one in self._sockets:
+            one.setblocking(False)
         self._stop, self._stopped = socket.socketpair()
         self._lock = threading.Lock()
         self._guests: dict[threading.Thread, tuple[socket.socket, str]] = {}
@@ -65,36 +73,61 @@ class Listener:
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._socket.getsockname()[1])
+        return int(self._sockets[0].getsockname()[1])
 
-    def serve(self, *, cut: bool) -> None:
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Every host and port where it listens."""
+        return [one.getsockname()[:2] for one in self._sockets]
+
+    def serve(self, *, cut: bool, patience: float | None = None) -> None:
         """Accept until `stop`, then wait for those being served.
 
         Args:
             cut: End their connections, rather than let them come to their end.
+            patience: Seconds to wait for them in all; None: until they have ended.
         """
         with selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
-            selector.register(self._stopped, selectors.EVENT_READ)
-            while self._stopped not in [key.fileobj for key, _ in selector.select()]:
-                self._accept()
-        self._socket.close()
-        self._stopped.close()
+            for one in (*self._sockets, self._stopped):
+                selector.register(one, selectors.EVENT_READ)
+            while all(self._turn(key.fileobj) for key, _ in selector.select()):
+                pass
+        for one in (*self._sockets, self._stopped):
+            one.close()
         with self._lock:
             guests = dict(self._guests)
-        for thread, (link, _) in guests.items():
-            if cut:
+        if cut:
+            for link, _ in guests.values():
                 with contextlib.suppress(OSError):  # It has ended by itself.
                     link.shutdown(socket.SHUT_RDWR)
-            thread.join()
+        until = None if patience is None else time.monotonic() + patience
+        for thread in guests:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def stop(self) -> None:
         """End `serve`; from any thread or signal handler, more than once."""
         self._stop.close()
 
-    def _accept(self) -> None:
+    def poke(self) -> None:
+        """Ask it for a sign of life, `turned`; from any thread."""
+        with contextlib.suppress(OSError):  # It was stopped, or has many such questions already.
+            self._stop.send(b"?", socket.MSG_DONTWAIT)
+
+    def _turn(self, ready: object) -> bool:
+        """Do what there is to do; False: it was stopped."""
+        self.turned = time.monotonic()
+        if ready is self._stopped:
+            return bool(self._stopped.recv(64))
+        for one in self._sockets:
+            if one is ready:
+                self._accept(one)
+        return True
+
+    def _accept(self, listening: socket.socket) -> None:
         try:
-            link, address = self._socket.accept()
+            link, address = listening.accept()
+        except BlockingIOError:  # Another process that has the same socket took it.
+            return
         except OSError as error:  # The guest went away, or there are no descriptors left.
             log.warning("accept: %s", error)
             time.sleep(_RECOVER)
@@ -103,11 +136,11 @@ class Listener:
         thread = threading.Thread(target=self._guest, args=(link, host), daemon=True)
         with self._lock:
             count = Counter(other for _, other in self._guests.values())
-            full = count.total() >= self._bounds.total or count[host] >= self._bounds.per_address
+            full = count.total() >= self.bounds.total or count[host] >= self.bounds.per_address
             if not full:
                 self._guests[thread] = link, host
         if full:
-            log.warning("%s: refused: too many connections", host)
+            self._turned_away(host)
             link.close()
             return
         thread.start()
@@ -121,3 +154,13 @@ class Listener:
         finally:
             with self._lock:
                 del self._guests[threading.current_thread()]
+
+
+def _listening(address: tuple[str, int], backlog: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=both)
+
+
+def _log_turned_away(host: str) -> None:
+    log.warning("%s: refused: too many connections", host)
