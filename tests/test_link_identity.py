@@ -509,6 +509,18 @@ def test_a_bad_token_is_refused_with_its_reason(
     assert refusal.value.reason == reason
 
 
+def test_a_token_that_is_known_is_judged_by_its_time_and_certificate_still(
+    judge: Judge, controller: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = der(controller)
+    token = judge.judge(controller.token, mine)
+    assert judge.judge(controller.token, mine) is token
+    with pytest.raises(Refused, match="binding"):
+        judge.judge(controller.token, mine + b"\0")
+    monkeypatch.setattr("hal.link.token.time.time", lambda: token.until + 1)
+    assert judge.judge(controller.token, mine) is not token  # It was looked at anew.
+
+
 def test_tokens_of_the_wrong_making(
     authority: Authority, judge: Judge, controller: Credentials
 ) -> None:
