@@ -155,6 +155,7 @@ void Output::send(Bytes frame)
         done_ = done;
         stuck_.store(now(), std::memory_order_relaxed);
     }
+    waiting_.fetch_add(frame.size(), std::memory_order_relaxed);
     left_.push_back(std::move(frame));
     if (::write(wake_, &one, sizeof(one)) < 0) {
         /* Full: it is readable as it is. */
@@ -168,6 +169,7 @@ bool Output::flush()
     while (!left_.empty()) {
         if (!put(left_.front(), done_))
             return false;
+        waiting_.fetch_sub(left_.front().size(), std::memory_order_relaxed);
         left_.pop_front();
         done_ = 0;
     }

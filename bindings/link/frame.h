@@ -141,6 +141,11 @@ class Output
     {
         return stuck_.load(std::memory_order_relaxed);
     }
+    /* Bytes of the frames that are left over. */
+    size_t left() const
+    {
+        return waiting_.load(std::memory_order_relaxed);
+    }
     uint64_t sent() const
     {
         return sent_.load(std::memory_order_relaxed);
@@ -154,6 +159,7 @@ class Output
     std::mutex lock_;
     std::deque<Bytes> left_;
     size_t done_ = 0; /* bytes of the first of them that are out */
+    std::atomic<size_t> waiting_{0};
     std::atomic<int64_t> stuck_{0};
     std::atomic<uint64_t> sent_{0};
 };

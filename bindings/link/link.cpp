@@ -17,6 +17,7 @@ namespace
 
 constexpr uint32_t CREDIT_MAX = 1u << 24;
 constexpr uint32_t CREDIT_LEAST = 4096; /* whole records fit */
+constexpr size_t LEFT_MAX = 4u << 20;   /* bytes of answers; all lanes together have fewer */
 constexpr int64_t SECOND = 1000000000;
 constexpr int64_t PATIENCE = 10 * SECOND; /* with a controller that takes nothing in */
 constexpr int64_t FAREWELL = SECOND;      /* for what is queued when a link ends */
@@ -240,6 +241,8 @@ bool Link::handle(Frame &frame, unsigned access, int64_t until)
     needed = access_of(request, frame.body);
     if (!needed)
         throw Broken("there is no request of type " + std::to_string(request.type));
+    if (request.lane != lane_of(request.type))
+        throw Broken("a request came in a lane that is another's");
     if (!served_)
         throw Broken("no device is open on this link");
     requests_.fetch_add(1, std::memory_order_relaxed);
@@ -329,12 +332,18 @@ bool Link::push()
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 
+/* Who takes in no answers is asked for no more questions. */
+bool Link::overfull() const
+{
+    return output_.left() > LEFT_MAX;
+}
+
 void Link::wait()
 {
     int64_t stuck = output_.stuck_since();
     int64_t left = stuck ? std::max<int64_t>(0, stuck + PATIENCE - now()) : 0;
     timespec time = {left / SECOND, left % SECOND};
-    pollfd all[3] = {{fd_.get(), short(POLLIN | (stuck ? POLLOUT : 0)), 0},
+    pollfd all[3] = {{fd_.get(), short((overfull() ? 0 : POLLIN) | (stuck ? POLLOUT : 0)), 0},
                      {wake_.get(), POLLIN, 0},
                      {!stuck && wants_stream() ? source_ : -1, POLLIN, 0}};
     uint64_t drained;
@@ -355,7 +364,7 @@ std::optional<Frame> Link::serve(unsigned access, int64_t until)
 
     try {
         while (!ending_) {
-            bool came = take_in(frame, WIRE_BODY_MAX);
+            bool came = !overfull() && take_in(frame, WIRE_BODY_MAX);
 
             if (came && !handle(frame, access, until))
                 return frame;

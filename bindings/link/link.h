@@ -88,6 +88,7 @@ class Link : public std::enable_shared_from_this<Link>
     bool push_block();
     bool push_stream();
     bool wants_stream() const;
+    bool overfull() const;
     void wait();
     void wake();
     std::optional<Frame> ended(const std::string &why);

@@ -383,6 +383,21 @@ unsigned access_of(const wire_header &request, const uint8_t *body)
     }
 }
 
+wire_lane lane_of(unsigned type)
+{
+    switch (type) {
+    case WIRE_READ:
+    case WIRE_READ_AT:
+    case WIRE_CREDIT:
+        return WIRE_LANE_READ;
+    case WIRE_WRITE:
+    case WIRE_WRITE_AT:
+        return WIRE_LANE_WRITE;
+    default:
+        return WIRE_LANE_CONTROL;
+    }
+}
+
 bool at_once(const Device &device, const wire_header &request, const uint8_t *body)
 {
     switch (request.type) {

@@ -25,6 +25,9 @@ constexpr size_t PIECE =
 /* What the request needs; 0 for one that is none of the device's. Throws Broken. */
 unsigned access_of(const wire_header &request, const uint8_t *body);
 
+/* Where such a request belongs; it is the device's. */
+wire_lane lane_of(unsigned type);
+
 /* Whether it is done at once, so that nobody needs to wait for it in a thread of its own. */
 bool at_once(const Device &device, const wire_header &request, const uint8_t *body);
 

@@ -207,8 +207,11 @@ void Served::work(Lane &lane)
         try {
             answer(job.request, run(lane, job));
         } catch (const Broken &error) {
+            hold.lock();
+            auto asker = lane.asker.lock();
+            hold.unlock();
             pass(job.request);
-            if (auto asker = lane.asker.lock())
+            if (asker)
                 asker->violated(error.what());
         } catch (const Lost &) {
             /* The link is gone; the answer is remembered if it may be asked for again. */
