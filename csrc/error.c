@@ -23,6 +23,8 @@ enum hal_error_kind hal_error_kind(long result)
     case -ENODEV:
     case -ENXIO:
         return HAL_UNPLUGGED;
+    case -ENOLINK:
+        return HAL_LINK_LOST;
     case -EBUSY:
         return HAL_BUSY;
     case -EACCES:
@@ -69,6 +71,7 @@ const char *hal_error_kind_name(enum hal_error_kind kind)
     static const char *const names[] = {
         [HAL_OK] = "ok",
         [HAL_UNPLUGGED] = "unplugged",
+        [HAL_LINK_LOST] = "link-lost",
         [HAL_BUSY] = "busy",
         [HAL_PERMISSION] = "permission",
         [HAL_TIMEOUT] = "timeout",

@@ -20,6 +20,7 @@ __all__ = [
     "Forked",
     "Interrupted",
     "InvalidArgument",
+    "LinkLost",
     "NoAttribute",
     "NotFound",
     "PermissionDenied",
@@ -54,10 +55,17 @@ class Error(OSError):
 
 
 class Unplugged(Error):
-    """The device, or the machine it is on, is gone: open it again once it is back."""
+    """The device is gone: open it again once it is back."""
 
     kind = "unplugged"
     _number = _errno.ENODEV
+
+
+class LinkLost(Error, ConnectionError):
+    """The link to a device of another machine is lost; see ``reconnect`` in docs/remote.md."""
+
+    kind = "link-lost"
+    _number = _errno.ENOLINK
 
 
 class Busy(Error):
@@ -155,6 +163,7 @@ BY_KIND: dict[str, type[Error]] = {
     for cls in (
         Error,
         Unplugged,
+        LinkLost,
         Busy,
         PermissionDenied,
         Timeout,

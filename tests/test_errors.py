@@ -16,6 +16,7 @@ from tests.conftest import Line
 
 KINDS: dict[str, tuple[type[hal.Error], list[int]]] = {
     "unplugged": (hal.Unplugged, [errno.ENODEV, errno.ENXIO]),
+    "link-lost": (hal.LinkLost, [errno.ENOLINK]),
     "busy": (hal.Busy, [errno.EBUSY]),
     "permission": (hal.PermissionDenied, [errno.EACCES, errno.EPERM]),
     "timeout": (hal.Timeout, [errno.ETIMEDOUT]),

@@ -175,10 +175,10 @@ Served::State Link::attach(std::shared_ptr<Served> served)
 
 void Link::grant(const Frame &frame)
 {
-    uint32_t more = frame.header.length == 4 ? uint32_t(wire_get(frame.body, 4)) : 0;
+    uint32_t more = frame.header.length == 4 ? uint32_t(wire_get(frame.body, 4)) : UINT32_MAX;
 
-    if (!served_->stream || !more || more > CREDIT_MAX - credit_)
-        throw Broken("CREDIT of nothing, of too much, or for what is no stream");
+    if (!served_->stream || more > CREDIT_MAX - credit_)
+        throw Broken("CREDIT of too much, for what is no stream, or ill-formed");
     credit_ += more;
     paused_ = false;
 }

@@ -26,16 +26,17 @@ static void wake_all(struct hal_device *dev)
 }
 
 /* The link is no more; every call from now on says why. The first reason stays. */
-static void break_link(struct hal_device *dev, struct remote *remote, int err, const char *why)
+int remote_break(struct hal_device *dev, struct remote *remote, int err, const char *why)
 {
     if (!remote->broken) {
         remote->broken = err;
         snprintf(remote->why, sizeof(remote->why), "%s", why);
     }
     wake_all(dev);
+    return remote->broken;
 }
 
-static int link_failed(struct hal_device *dev, struct remote *remote)
+int remote_lost(struct hal_device *dev, struct remote *remote)
 {
     return hal_fail_plain(remote->broken, "use", hal_device_uri(dev), "the link is lost: %s",
                           remote->why);
@@ -54,11 +55,11 @@ static int stalled(struct hal_device *dev, struct remote *remote, int result, in
         return 0;
     }
     if (error == SSL_ERROR_ZERO_RETURN)
-        break_link(dev, remote, -ENODEV, "the other end has closed it");
+        remote_break(dev, remote, -ENOLINK, "the other end has closed it");
     else if (error == SSL_ERROR_SYSCALL && saved)
-        break_link(dev, remote, -ENODEV, strerror(saved));
+        remote_break(dev, remote, -ENOLINK, strerror(saved));
     else
-        break_link(dev, remote, -ENODEV, reason ? reason : "it ended in the middle");
+        remote_break(dev, remote, -ENOLINK, reason ? reason : "it ended in the middle");
     return remote->broken;
 }
 
@@ -74,22 +75,29 @@ static struct pending *pending_of(struct remote *remote, const struct wire_heade
     return pending;
 }
 
+/* An error that answers no request: the link's, or the stream's. */
+static bool is_told(const struct wire_header *header)
+{
+    return header->flags & WIRE_ERROR && (!header->id || header->type == WIRE_DATA);
+}
+
 /* A header is whole: where does its body go? */
 static int start_body(struct hal_device *dev, struct remote *remote)
 {
     const struct wire_header *header = &remote->incoming;
     struct pending *pending;
 
-    if (!wire_get_header(remote->header, &remote->incoming)) {
-        break_link(dev, remote, -EPROTO, "the other end does not speak hal/1");
-        return remote->broken;
+    if (!wire_get_header(remote->header, &remote->incoming))
+        return remote_break(dev, remote, -EPROTO, "the other end does not speak hal/1");
+    remote->got = 0;
+    if (header->type == WIRE_DATA && !header->flags) {
+        remote->phase = PHASE_POSITION;
+        return remote_stream_data(dev, remote);
     }
     pending = pending_of(remote, header);
-    if (!pending && (header->flags & WIRE_ANSWER) && !(header->flags & WIRE_ERROR && !header->id)) {
-        break_link(dev, remote, -EPROTO, "an answer came to no question");
-        return remote->broken;
-    }
-    remote->body_got = 0;
+    if (!pending && header->flags & WIRE_ANSWER && !is_told(header))
+        return remote_break(dev, remote, -EPROTO, "an answer came to no question");
+    remote->phase = PHASE_BODY;
     remote->body_owned = true;
     if (pending && pending->into && !(header->flags & WIRE_ERROR) &&
         header->length <= pending->room - pending->length) {
@@ -98,25 +106,34 @@ static int start_body(struct hal_device *dev, struct remote *remote)
         return 0;
     }
     remote->body = malloc(header->length ? header->length : 1);
-    if (!remote->body)
-        break_link(dev, remote, -ENOMEM, "no memory for an answer");
-    return remote->broken;
+    return remote->body ? 0 : remote_break(dev, remote, -ENOMEM, "no memory for an answer");
 }
 
-static void wake_lane(struct hal_device *dev, struct remote *remote, enum wire_lane lane)
+void remote_wake(struct hal_device *dev, struct remote *remote, enum wire_lane lane)
 {
     uint64_t one = 1;
 
     if (lane == WIRE_LANE_READ) {
-        if (write(remote->news, &one, sizeof(one)) < 0) {
+        if (!remote->news_told && write(remote->news, &one, sizeof(one)) < 0) {
             /* Full: it is readable as it is. */
         }
+        remote->news_told = true;
         hal_device_wake(dev, POLLIN);
     } else if (lane == WIRE_LANE_WRITE) {
         hal_device_wake(dev, POLLOUT);
     } else {
         hal_device_wake(dev, 0);
     }
+}
+
+void remote_quiet(struct remote *remote)
+{
+    uint64_t drained;
+
+    if (remote->news_told && read(remote->news, &drained, sizeof(drained)) < 0) {
+        /* Nobody else reads it: it cannot be empty. */
+    }
+    remote->news_told = false;
 }
 
 /* What the agent says without being asked, and its last words. */
@@ -126,13 +143,17 @@ static void heard(struct hal_device *dev, struct remote *remote)
     const char *text = "";
     size_t length = 0;
     char why[sizeof(remote->why)];
+    static const int ended[] = {-ENOLINK, -ENODEV, -EACCES, -EBUSY}; /* notices 3 to 6 */
 
     if (remote->incoming.flags & WIRE_ERROR) {
         int err = -(int)wire_number(&body, 4);
 
         text = wire_text(&body, &length);
         snprintf(why, sizeof(why), "%.*s", (int)length, text);
-        break_link(dev, remote, err < 0 ? err : -EPROTO, why);
+        if (remote->incoming.type == WIRE_DATA && err < 0)
+            remote_stream_failed(remote, err, text, length);
+        else
+            remote_break(dev, remote, err < 0 ? err : -EPROTO, why);
     } else if (remote->incoming.type == WIRE_NOTICE) {
         unsigned kind = (unsigned)wire_number(&body, 2);
 
@@ -141,72 +162,129 @@ static void heard(struct hal_device *dev, struct remote *remote)
         text = wire_text(&body, &length);
         snprintf(why, sizeof(why), "%.*s", (int)length, text);
         if (kind == 2)
-            break_link(dev, remote, -EBUSY, why);
-        else if (kind == 3 || kind == 4)
-            break_link(dev, remote, -ENODEV, why);
+            remote_break(dev, remote, -EBUSY, why);
+        else if (kind >= 3 && kind <= 6)
+            remote_break(dev, remote, ended[kind - 3], why);
     }
 }
 
-static void finish_body(struct hal_device *dev, struct remote *remote, enum wire_lane own)
+/* A frame that is no part of the stream is whole. */
+static void finish_body(struct hal_device *dev, struct remote *remote)
 {
-    struct pending *pending = pending_of(remote, &remote->incoming);
+    const struct wire_header *header = &remote->incoming;
+    struct pending *pending = pending_of(remote, header);
 
     if (!pending) {
         heard(dev, remote);
         free(remote->body);
-    } else if (remote->incoming.flags & WIRE_MORE && !remote->body_owned) {
-        pending->length += remote->incoming.length;
-    } else if (remote->incoming.flags & WIRE_MORE) {
+    } else if (header->flags & WIRE_MORE && !remote->body_owned) {
+        pending->length += header->length;
+    } else if (header->flags & WIRE_MORE) {
         free(remote->body);
-        break_link(dev, remote, -EPROTO, "more came than was asked for");
+        if (!pending->given_up)
+            remote_break(dev, remote, -EPROTO, "more came than was asked for");
     } else {
         bool whole = remote->body_owned; /* of what did not fit, or is an error */
 
         pending->waiting = false;
         pending->answered = true;
-        pending->flags = remote->incoming.flags;
-        pending->length = remote->incoming.length + (whole ? 0 : pending->length);
-        pending->body = remote->body_owned ? remote->body : NULL;
-        if (remote->incoming.lane != own)
-            wake_lane(dev, remote, remote->incoming.lane);
+        pending->flags = header->flags;
+        pending->length = header->length + (whole ? 0 : pending->length);
+        pending->body = whole ? remote->body : NULL;
     }
     remote->body = NULL;
-    remote->header_got = 0;
 }
 
-/* Take in all that is there. The lock is held. What to wait for next: POLLIN or POLLOUT. */
-static int pump(struct hal_device *dev, struct remote *remote, enum wire_lane own)
+/* Where the next bytes go, and how many. */
+static uint8_t *next_room(struct hal_device *dev, struct remote *remote, size_t *room)
+{
+    switch (remote->phase) {
+    case PHASE_HEADER:
+        *room = WIRE_HEADER - remote->got;
+        return remote->header + remote->got;
+    case PHASE_POSITION:
+        *room = sizeof(remote->lead) - remote->got;
+        return remote->lead + remote->got;
+    case PHASE_DATA:
+        *room = remote->incoming.length - sizeof(remote->lead) - remote->got;
+        return *room ? remote_stream_room(dev, remote, room) : remote->lead;
+    default:
+        *room = remote->incoming.length - remote->got;
+        return remote->body + remote->got;
+    }
+}
+
+/* A part of a frame is whole. True: the frame is. */
+static bool next_phase(struct hal_device *dev, struct remote *remote)
+{
+    switch (remote->phase) {
+    case PHASE_HEADER:
+        (void)start_body(dev, remote);
+        return false;
+    case PHASE_POSITION:
+        (void)remote_stream_position(dev, remote);
+        remote->phase = PHASE_DATA;
+        remote->got = 0;
+        return false;
+    case PHASE_BODY:
+        finish_body(dev, remote);
+        break;
+    default:
+        break;
+    }
+    remote->phase = PHASE_HEADER;
+    remote->got = 0;
+    return true;
+}
+
+/* This lane has what it waits for. */
+static bool has_news(const struct remote *remote, enum wire_lane lane)
+{
+    const struct stream *stream = &remote->stream;
+
+    if (lane == WIRE_LANE_READ && remote->flags & WIRE_STREAM)
+        return stream->fill || stream->ended || stream->failed ||
+               (stream->direct && remote->phase == PHASE_HEADER);
+    return remote->pending[lane].answered;
+}
+
+/* The bytes that are wanted next. False: none at once, or never more. */
+static bool take_in(struct hal_device *dev, struct remote *remote, int *events)
+{
+    size_t room, got = 0;
+    uint8_t *to = next_room(dev, remote, &room);
+    int result;
+
+    if (!to || remote->broken)
+        return false;
+    if (!room)
+        return true;
+    result = SSL_read_ex(remote->ssl, to, room, &got);
+    if (result <= 0) {
+        stalled(dev, remote, result, events);
+        return false;
+    }
+    if (remote->phase == PHASE_DATA)
+        remote_stream_came(remote, to, got);
+    remote->got += got;
+    return true;
+}
+
+int remote_pump(struct hal_device *dev, struct remote *remote, enum wire_lane own)
 {
     int events = POLLIN;
+    size_t room;
 
-    while (!remote->broken) {
-        bool in_header = remote->header_got < WIRE_HEADER;
-        uint8_t *to =
-            in_header ? remote->header + remote->header_got : remote->body + remote->body_got;
-        size_t want = in_header ? WIRE_HEADER - remote->header_got
-                                : remote->incoming.length - remote->body_got;
-        size_t got = 0;
-        int result = 1;
+    while (take_in(dev, remote, &events)) {
+        enum wire_lane lane = (enum wire_lane)remote->incoming.lane;
 
-        if (want) {
-            result = SSL_read_ex(remote->ssl, to, want, &got);
-            if (result <= 0) {
-                stalled(dev, remote, result, &events);
-                break;
-            }
-        }
-        if (in_header) {
-            remote->header_got += got;
-            if (remote->header_got < WIRE_HEADER || start_body(dev, remote))
-                continue;
-        } else {
-            remote->body_got += got;
-        }
-        if (remote->body_got == remote->incoming.length) {
-            finish_body(dev, remote, own);
-            if (remote->pending[own].answered)
-                break; /* ours first; what else is there is found next time */
-        }
+        (void)next_room(dev, remote, &room);
+        if (remote->broken || room || !next_phase(dev, remote))
+            continue;
+        if (lane != own)
+            remote_wake(dev, remote, lane);
+        else if (has_news(remote, own))
+            break; /* ours first; what else is there is found next time */
     }
     return events;
 }
@@ -250,7 +328,7 @@ static int send_bytes(struct hal_device *dev, struct remote *remote, enum wire_l
             break;
         err = wait_unlocked(dev, remote, lane, remote->fd, events, until);
         if (err && err != -EINTR) {
-            break_link(dev, remote, -ETIMEDOUT, "the other end takes nothing in");
+            remote_break(dev, remote, -ETIMEDOUT, "the other end takes nothing in");
             return err;
         }
     }
@@ -333,7 +411,7 @@ static int settle(struct hal_device *dev, struct remote *remote, enum wire_lane 
     int err = 0;
 
     while (pending->waiting && !remote->broken && !err) {
-        int events = pump(dev, remote, lane);
+        int events = remote_pump(dev, remote, lane);
 
         if (pending->waiting && !remote->broken)
             err = wait_unlocked(dev, remote, lane, remote->fd, events, until);
@@ -367,6 +445,23 @@ static int send_locked(struct hal_device *dev, struct remote *remote, const stru
     return err;
 }
 
+int remote_say(struct hal_device *dev, const struct request *request, hal_deadline until)
+{
+    struct remote *remote = remote_of(dev);
+    int err;
+
+    pthread_mutex_lock(&remote->lock);
+    remote->send_waiters++;
+    err = begin_sending(dev, remote, request->lane, until);
+    remote->send_waiters--;
+    if (!err) {
+        err = send_frame(dev, remote, request, 0, until);
+        end_sending(dev, remote);
+    }
+    pthread_mutex_unlock(&remote->lock);
+    return err;
+}
+
 int remote_send(struct hal_device *dev, const struct request *request, hal_deadline until)
 {
     struct remote *remote = remote_of(dev);
@@ -375,7 +470,7 @@ int remote_send(struct hal_device *dev, const struct request *request, hal_deadl
     pthread_mutex_lock(&remote->lock);
     err = send_locked(dev, remote, request, until);
     if (err && err == remote->broken)
-        err = link_failed(dev, remote);
+        err = remote_lost(dev, remote);
     pthread_mutex_unlock(&remote->lock);
     return err;
 }
@@ -386,13 +481,14 @@ static void give_up(struct hal_device *dev, struct remote *remote, enum wire_lan
     struct pending *pending = &remote->pending[lane];
 
     pending->given_up = true;
-    if (remote->body && !remote->body_owned && pending->into) {
+    if (remote->phase == PHASE_BODY && !remote->body_owned &&
+        remote->incoming.lane == (uint8_t)lane) {
         uint8_t *own = malloc(remote->incoming.length ? remote->incoming.length : 1);
 
         if (own)
-            memcpy(own, remote->body, remote->body_got);
+            memcpy(own, remote->body, remote->got);
         else
-            break_link(dev, remote, -ENOMEM, "no memory for an answer");
+            remote_break(dev, remote, -ENOMEM, "no memory for an answer");
         remote->body = own;
         remote->body_owned = true;
     }
@@ -434,7 +530,7 @@ int remote_answer(struct hal_device *dev, const struct request *request, struct 
 
     pthread_mutex_lock(&remote->lock);
     while (!pending->answered && !remote->broken && !err) {
-        int events = pump(dev, remote, request->lane);
+        int events = remote_pump(dev, remote, request->lane);
 
         if (!pending->answered && !remote->broken)
             err = wait_unlocked(dev, remote, request->lane, remote->fd, events, until);
@@ -444,7 +540,7 @@ int remote_answer(struct hal_device *dev, const struct request *request, struct 
     else if (err)
         give_up(dev, remote, request->lane);
     else
-        err = link_failed(dev, remote);
+        err = remote_lost(dev, remote);
     pthread_mutex_unlock(&remote->lock);
     return err;
 }
@@ -470,15 +566,12 @@ ssize_t remote_take(struct hal_device *dev, void *buf, size_t len)
 {
     struct remote *remote = remote_of(dev);
     struct pending *pending = &remote->pending[WIRE_LANE_READ];
-    uint64_t drained;
     ssize_t result = -EAGAIN;
 
     pthread_mutex_lock(&remote->lock);
+    remote_quiet(remote);
     if (pending->waiting)
-        pump(dev, remote, WIRE_LANE_READ);
-    if (read(remote->news, &drained, sizeof(drained)) < 0) {
-        /* Nobody else took it in. */
-    }
+        remote_pump(dev, remote, WIRE_LANE_READ);
     if (pending->answered && pending->flags & WIRE_ERROR) {
         result = failed_there(dev, pending);
     } else if (pending->answered) {
@@ -493,24 +586,13 @@ ssize_t remote_take(struct hal_device *dev, void *buf, size_t len)
             remote->taken = 0;
             forget(pending);
         } else {
-            wake_lane(dev, remote, WIRE_LANE_READ); /* the rest: still readable */
+            remote_wake(dev, remote, WIRE_LANE_READ); /* the rest: still readable */
         }
     } else if (remote->broken) {
-        result = link_failed(dev, remote);
+        result = remote_lost(dev, remote);
     } else if (!pending->waiting) {
         result = -ENOENT; /* nobody has asked yet */
     }
     pthread_mutex_unlock(&remote->lock);
     return result;
-}
-
-bool remote_idle(struct hal_device *dev)
-{
-    struct remote *remote = remote_of(dev);
-    bool idle;
-
-    pthread_mutex_lock(&remote->lock);
-    idle = !remote->pending[WIRE_LANE_READ].waiting && !remote->pending[WIRE_LANE_READ].answered;
-    pthread_mutex_unlock(&remote->lock);
-    return idle;
 }

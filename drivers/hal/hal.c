@@ -13,14 +13,8 @@
 
 #include "remote.h"
 
-#define FLAG_STREAM 1
-#define FLAG_MEMORY 2
-#define AHEAD 65536u /* bytes of a stream that are asked for before anybody reads */
-
 /* ---- opening ----------------------------------------------------------------------------------
  */
-
-static int ask(struct hal_device *dev, size_t most);
 
 static void destroy(struct remote *remote)
 {
@@ -29,6 +23,7 @@ static void destroy(struct remote *remote)
         free(remote->pending[lane].body);
     if (remote->body_owned)
         free(remote->body);
+    free(remote->stream.ring);
     free(remote->attributes);
     free(remote->choices);
     free(remote->texts);
@@ -58,8 +53,8 @@ static int remote_init(struct hal_device *dev)
         err = remote_open(dev, until);
     if (!err)
         err = hal_device_set_served_by(dev, remote->driver);
-    if (!err && remote->flags & FLAG_STREAM)
-        err = ask(dev, AHEAD);
+    if (!err && remote->flags & WIRE_STREAM)
+        err = remote_stream_begin(dev);
     if (err)
         destroy(remote);
     return err;
@@ -92,22 +87,19 @@ static int no_stream(struct hal_device *dev, const char *operation)
 static ssize_t remote_read(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
 {
     struct remote *remote = remote_of(dev);
-    bool stream = remote->flags & FLAG_STREAM;
     ssize_t got;
-    int err = 0;
+    int err;
 
     (void)until;
-    if (remote->flags & FLAG_MEMORY)
+    if (remote->flags & WIRE_MEMORY)
         return no_stream(dev, "read");
+    if (remote->flags & WIRE_STREAM)
+        return remote_stream_read(dev, buf, len);
     got = remote_take(dev, buf, len);
-    if (got == -ENOENT) {
-        err = ask(dev, stream ? AHEAD : len);
-        return err ? err : -EAGAIN;
-    }
-    if (got > 0 && stream && remote_idle(dev))
-        err = ask(dev, AHEAD); /* it fails again, and is told, at the next read */
-    (void)err;
-    return got;
+    if (got != -ENOENT)
+        return got;
+    err = ask(dev, len);
+    return err ? err : -EAGAIN;
 }
 
 static ssize_t counted(struct hal_device *dev, const struct request *request, size_t len,
@@ -137,7 +129,7 @@ static ssize_t remote_write(struct hal_device *dev, const void *buf, size_t len,
                               .into = count,
                               .room = sizeof(count)};
 
-    if (remote_of(dev)->flags & FLAG_MEMORY)
+    if (remote_of(dev)->flags & WIRE_MEMORY)
         return no_stream(dev, "write");
     return counted(dev, &request, most, until);
 }

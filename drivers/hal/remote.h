@@ -28,6 +28,24 @@ struct pending {
     size_t length; /* of the body, wherever it is */
 };
 
+/* Bytes that the agent pushes: what came and is not read, and what may still come. */
+struct stream {
+    uint8_t *ring; /* NULL until something has to wait in it */
+    size_t head, fill;
+    uint8_t *direct;   /* where a reader wants the next bytes while the ring is empty, or NULL */
+    size_t wanted;     /* how many of them */
+    uint32_t credit;   /* granted, and not come */
+    size_t owed;       /* read, and not granted again */
+    uint64_t position; /* of the next byte that comes */
+    bool ended;        /* the device's end was reached, and is not told */
+    int failed;        /* reading failed over there, and is not told: a negative errno */
+    bool paused;       /* it was told: the next read asks to go on */
+    char why[200];     /* it failed */
+};
+
+/* Which part of a frame comes in. */
+enum phase { PHASE_HEADER, PHASE_BODY, PHASE_POSITION, PHASE_DATA };
+
 struct remote {
     char host[REMOTE_HOST_MAX + 1];
     char port[6];
@@ -44,13 +62,16 @@ struct remote {
     pthread_mutex_t lock; /* over all that follows, and `ssl` */
     int broken;           /* why the link is no more, a negative errno; 0: it is */
     char why[200];
+    enum phase phase;
     uint8_t header[WIRE_HEADER];
-    size_t header_got;
     struct wire_header incoming;
-    uint8_t *body; /* of the frame that comes in; NULL: it is dropped */
+    uint8_t lead[8]; /* the position that DATA begins with */
+    size_t got;      /* bytes of the part that comes in */
+    uint8_t *body;   /* of the frame that comes in; NULL: there is none */
     bool body_owned;
-    size_t body_got;
-    bool sending; /* somebody is in the middle of a frame */
+    struct stream stream;
+    bool news_told; /* `news` is readable */
+    bool sending;   /* somebody is in the middle of a frame */
     unsigned send_waiters;
     size_t taken; /* of the answer to READ, bytes that were handed out */
     uint32_t last_ids[WIRE_LANES];
@@ -79,6 +100,15 @@ int remote_token(struct hal_device *dev, const struct remote *remote, char *out,
 
 /* exchange.c */
 
+/* With the lock held: take in all that is there for this lane (what to wait for next: POLLIN or
+ * POLLOUT); end the link (the reason's number); what a call says when it has ended; let those who
+ * wait in a lane look again; what was told by `news` is known. */
+int remote_pump(struct hal_device *dev, struct remote *remote, enum wire_lane own);
+int remote_break(struct hal_device *dev, struct remote *remote, int err, const char *why);
+int remote_lost(struct hal_device *dev, struct remote *remote);
+void remote_wake(struct hal_device *dev, struct remote *remote, enum wire_lane lane);
+void remote_quiet(struct remote *remote);
+
 /* What a request is, and where its answer goes. */
 struct request {
     enum wire_type type;
@@ -97,6 +127,9 @@ struct answer {
     size_t length;
 };
 
+/* Send what has no answer. */
+int remote_say(struct hal_device *dev, const struct request *request, hal_deadline until);
+
 int remote_send(struct hal_device *dev, const struct request *request, hal_deadline until);
 int remote_answer(struct hal_device *dev, const struct request *request, struct answer *answer,
                   hal_deadline until);
@@ -108,8 +141,16 @@ void remote_answer_free(const struct request *request, struct answer *answer);
  * has asked), or the failure over there. */
 ssize_t remote_take(struct hal_device *dev, void *buf, size_t len);
 
-/* Nobody has asked to read, and nothing is left of what came. */
-bool remote_idle(struct hal_device *dev);
+/* stream.c: with the lock held, DATA as it comes in */
+int remote_stream_data(struct hal_device *dev, struct remote *remote);
+int remote_stream_position(struct hal_device *dev, struct remote *remote);
+uint8_t *remote_stream_room(struct hal_device *dev, struct remote *remote, size_t *room);
+void remote_stream_came(struct remote *remote, const uint8_t *to, size_t count);
+void remote_stream_failed(struct remote *remote, int err, const char *text, size_t length);
+
+int remote_stream_begin(struct hal_device *dev);
+int remote_grant(struct hal_device *dev, size_t bytes);
+ssize_t remote_stream_read(struct hal_device *dev, void *buf, size_t len);
 
 /* opening.c */
 int remote_hello(struct hal_device *dev, hal_deadline until);

@@ -40,6 +40,8 @@ enum wire_lane { WIRE_LANE_READ, WIRE_LANE_WRITE, WIRE_LANE_CONTROL, WIRE_LANE_N
 
 enum wire_flag { WIRE_ANSWER = 1, WIRE_ERROR = 2, WIRE_MORE = 4 };
 
+enum wire_device { WIRE_STREAM = 1, WIRE_MEMORY = 2 }; /* flags of OPEN's answer */
+
 struct wire_header {
     uint32_t length;
     uint8_t type;

@@ -12,7 +12,8 @@
  *
  * | errno               | kind                | meaning                                           |
  * |---------------------|---------------------|---------------------------------------------------|
- * | ENODEV, ENXIO       | HAL_UNPLUGGED       | the device, or the far machine, is gone           |
+ * | ENODEV, ENXIO       | HAL_UNPLUGGED       | the device is gone                                |
+ * | ENOLINK             | HAL_LINK_LOST       | the link to a device of another machine is lost   |
  * | EBUSY               | HAL_BUSY            | somebody else holds it                            |
  * | EACCES, EPERM       | HAL_PERMISSION      | the rights are missing                            |
  * | ETIMEDOUT           | HAL_TIMEOUT         | the deadline passed                               |
@@ -53,6 +54,7 @@ enum hal_error_kind {
     HAL_CLOSED,
     HAL_FORKED,
     HAL_INVALID,
+    HAL_LINK_LOST,
     HAL_OTHER
 };
 

@@ -22,7 +22,7 @@ TEST_CASE("kinds: the whole table")
         {EBADF, HAL_CLOSED},        {ESTALE, HAL_FORKED},        {EINVAL, HAL_INVALID},
         {ERANGE, HAL_INVALID},      {ENAMETOOLONG, HAL_INVALID}, {EFAULT, HAL_INVALID},
         {E2BIG, HAL_INVALID},       {EMSGSIZE, HAL_INVALID},     {EDOM, HAL_INVALID},
-        {EIO, HAL_OTHER},           {ENOMEM, HAL_OTHER},         {ENOSPC, HAL_OTHER},
+        {ENOLINK, HAL_LINK_LOST},   {EIO, HAL_OTHER},           {ENOMEM, HAL_OTHER},         {ENOSPC, HAL_OTHER},
     };
     for (const auto &row : table) {
         CAPTURE(row.code);
