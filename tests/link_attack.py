@@ -32,6 +32,7 @@ from cryptography.x509.oid import NameOID
 
 from hal.link.authority import Authority
 from hal.link.identity import Identity, host_name
+from hal.link.request import make_key, make_request
 
 Address = tuple[str, int]
 PATIENCE = 15.0
@@ -47,6 +48,12 @@ class Papers:
     folder: Path
     who: Identity
     certificate: x509.Certificate
+
+    @classmethod
+    def load(cls, folder: Path, who: Identity) -> Papers:
+        """Papers that were made before."""
+        pem = (folder / "cert.pem").read_bytes()
+        return cls(folder, who, x509.load_pem_x509_certificate(pem))
 
     @property
     def thumbprint(self) -> str:
@@ -107,15 +114,32 @@ class Forge:
             )
             .sign(signer, hashes.SHA256())
         )
-        folder = self.folder / name
-        folder.mkdir()
-        made = Papers(folder, who, certificate)
         private = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        secret(folder / "key.pem", private)
+        return self._keep(name, who, private, certificate, rights)
+
+    def issued(self, name: str, who: Identity) -> Papers:
+        """Papers that the authority itself made, and knows to revoke."""
+        key = make_key(self.folder / f"{name}.key")
+        pem = self.authority.issue(make_request(key, who.id), who)
+        certificate = x509.load_pem_x509_certificate(pem)
+        return self._keep(name, who, key, certificate, ({"device": "*", "access": "rw"},))
+
+    def _keep(
+        self,
+        name: str,
+        who: Identity,
+        key: bytes,
+        certificate: x509.Certificate,
+        rights: Sequence[Mapping[str, str]],
+    ) -> Papers:
+        folder = self.folder / name
+        folder.mkdir()
+        made = Papers(folder, who, certificate)
+        secret(folder / "key.pem", key)
         (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         for shared in ("ca.pem", "crl.pem", "tokens.pub"):
             (folder / shared).write_bytes((self.authority.folder / shared).read_bytes())
@@ -184,7 +208,7 @@ def secret(path: Path, data: bytes) -> None:
 # ---- a controller that does what it is told ------------------------------------------------------
 
 HELLO, LIST, OPEN, READ, WRITE, STORE, LOAD, READ_AT = 1, 2, 3, 4, 5, 11, 10, 12
-SET, WRITE_AT, CREDIT, PING = 9, 13, 14, 17
+SET, WRITE_AT, CREDIT, PING, NOTICE = 9, 13, 14, 17, 18
 LANE = {READ: 0, READ_AT: 0, CREDIT: 0, WRITE: 1, WRITE_AT: 1, SET: 2, LOAD: 2, STORE: 2}
 FOREVER = 0xFFFFFFFF
 _HEADER = struct.Struct("<IBBBBII")
@@ -220,6 +244,11 @@ def frame(kind: int, identifier: int = 0, body: bytes = b"", *, lane: int | None
     """A request without deadline."""
     lane = LANE.get(kind, 3) if lane is None else lane
     return _HEADER.pack(len(body), kind, lane, 0, 0, identifier, FOREVER) + body
+
+
+def header(length: int, kind: int, lane: int, flags: int = 0, zero: int = 0) -> bytes:
+    """A header of any content."""
+    return struct.pack("<IBBBBII", length, kind, lane, flags, zero, 1, 0)
 
 
 def hello(token: str, lowest: int = 1, highest: int = 1) -> bytes:
@@ -259,8 +288,14 @@ def connected(address: Address, source: str) -> socket.socket:
 class Link:
     """A TLS connection to an agent; whether it was accepted shows with the first answer."""
 
-    def __init__(self, address: Address, source: str, how: ssl.SSLContext) -> None:
-        self._tls = how.wrap_socket(connected(address, source))
+    def __init__(
+        self,
+        address: Address,
+        source: str,
+        how: ssl.SSLContext,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        self._tls = how.wrap_socket(connected(address, source), session=session)
         self._got = b""
 
     def __enter__(self) -> Link:
@@ -269,6 +304,11 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """What could be resumed."""
+        return self._tls.session
 
     def close(self) -> None:
         """End the connection as it is."""

@@ -89,11 +89,13 @@ bool Input::from_buffer(Frame &frame, uint32_t most)
 
     if (there < WIRE_HEADER)
         return false;
-    if (!wire_get_header(buffer_.get() + begin_, &header_) || header_.flags)
-        throw Broken("it does not speak hal/1");
+    bool good = wire_get_header(buffer_.get() + begin_, &header_);
+
     if (header_.length > most)
         throw Broken("a body of " + std::to_string(header_.length) + " bytes: at most " +
                      std::to_string(most));
+    if (!good || header_.flags)
+        throw Broken("it does not speak hal/1");
     if (there >= WIRE_HEADER + header_.length) {
         frame.header = header_;
         frame.body = buffer_.get() + begin_ + WIRE_HEADER;

@@ -64,7 +64,11 @@ REASONS: Final = {
     "old-tls": "it does not speak TLS 1.3",
     "wrong-protocol": "it asked for another protocol than hal/1 (ALPN)",
     "wrong-version": "it speaks other versions of hal/1",
-    "garbage": "what it sent is not TLS, or not hal/1",
+    "not-believed": "it did not believe this agent; `detail` has its alert",
+    "garbage": "what it sent is not TLS",
+    "http": "it spoke plain HTTP",
+    "altered": "its bytes do not decrypt: they are another link's, or were changed on the way",
+    "broken-protocol": "it does not keep to hal/1; `detail` says how",
     "too-long": "a frame was longer than is allowed",
     "too-slow": "handshake and HELLO took more than 2 s, or it took nothing in for 10 s",
     "too-many": "there are as many links as are allowed; `detail` says of whom",
@@ -77,7 +81,8 @@ REASONS: Final = {
     "token-not-yet-valid": "its token's time has not come: compare the clocks",
     "token-audience": "its token is for another device",
     "token-issuer": "its token is of another authority",
-    "token-signature": "its token is not signed by the authority, by EdDSA",
+    "token-signature": "its token is not signed by the authority",
+    "token-algorithm": "its token is not signed by EdDSA, which alone counts",
     "token-type": "its token is a JWT of another kind",
     "token-binding": "its token is bound to another certificate, or to none",
     "token-subject": "its token is somebody else's",
@@ -87,6 +92,7 @@ REASONS: Final = {
 """Every value of ``reason``."""
 
 _OPENSSL: Final = (
+    (" alert ", "not-believed"),  # the other end's, about this agent's certificate
     ("certificate has expired", "expired"),
     ("certificate is not yet valid", "not-yet-valid"),
     ("certificate revoked", "revoked"),
@@ -106,18 +112,20 @@ _OPENSSL: Final = (
     ("closed during the handshake", "went-away"),
     ("certificate verify failed", "bad-certificate"),
     ("wrong version number", "garbage"),
-    ("http request", "garbage"),
+    ("http request", "http"),
     ("packet length too long", "garbage"),
     ("record layer failure", "garbage"),
     ("unexpected message", "garbage"),
     ("bad record type", "garbage"),
+    ("bad record mac", "altered"),
+    ("bytes: at most", "too-long"),
 )
 """OpenSSL's words (X509_verify_cert_error_string(3), ERR_reason_error_string(3)), and ours."""
 
 _NUMBERS: Final = {
     errno.EPROTONOSUPPORT: "wrong-version",
     errno.EMSGSIZE: "too-long",
-    errno.EPROTO: "garbage",
+    errno.EPROTO: "broken-protocol",
     errno.EBUSY: "busy",
     errno.ENOENT: "not-found",
     errno.ENODEV: "went-away",
@@ -152,7 +160,7 @@ def reason_of(error: BaseException) -> str:
         return "wrong-name"
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, ProtocolError):
-        return found or _NUMBERS.get(number or 0, "garbage")
+        return found or _NUMBERS.get(number or 0, "broken-protocol")
     return _NUMBERS.get(number or 0, "failed")
 
 

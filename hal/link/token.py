@@ -172,7 +172,7 @@ class Refused(PermissionDenied):
 
     Attributes:
         reason: One word for logs and counters: "expired", "not-yet-valid", "audience", "issuer",
-            "signature", "type", "binding", "subject", "malformed", "missing".
+            "signature", "algorithm", "type", "binding", "subject", "malformed", "missing".
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -249,8 +249,10 @@ class Judge:
             raise Refused("audience", "it is meant for another device") from error
         except jwt.InvalidIssuerError as error:
             raise Refused("issuer", "another authority made it") from error
-        except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
-            raise Refused("signature", f"{error}: only EdDSA by the authority counts") from error
+        except jwt.InvalidAlgorithmError as error:
+            raise Refused("algorithm", f"{error}: only EdDSA counts") from error
+        except jwt.InvalidSignatureError as error:
+            raise Refused("signature", "the authority has not signed it") from error
         except (
             jwt.InvalidTokenError,
             ValueError,
