@@ -138,6 +138,8 @@ static inline const char *wire_text(struct wire_reader *reader, size_t *length)
     at = wire_take(reader, *length);
     if (at && memchr(at, 0, *length))
         reader->failed = true;
+    if (reader->failed)
+        *length = 0; /* whoever copies first and looks then copies nothing */
     return reader->failed ? "" : (const char *)at;
 }
 

@@ -170,6 +170,7 @@ TEST_CASE("a reader does not leave the body")
     size_t length;
 
     CHECK(wire_text(&reader, &length) == std::string(""));
+    CHECK(length == 0);
     CHECK(reader.failed);
     CHECK(wire_number(&reader, 1) == 0); /* failed it stays */
     CHECK(wire_take(&reader, 0) == nullptr);
