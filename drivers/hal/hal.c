@@ -23,6 +23,7 @@ static void destroy(struct remote *remote)
         free(remote->pending[lane].body);
     if (remote->body_owned)
         free(remote->body);
+    remote_credentials_free(remote->credentials);
     free(remote->stream.ring);
     free(remote->attributes);
     free(remote->choices);

@@ -13,6 +13,23 @@
 /* ---- HELLO ------------------------------------------------------------------------------------
  */
 
+static int take_hello(struct hal_device *dev, struct remote *remote, const struct answer *answer)
+{
+    struct wire_reader body = {.at = answer->body, .left = answer->length};
+    unsigned version = (unsigned)wire_number(&body, 2);
+    int64_t agent_ms;
+    const char *token;
+    size_t length;
+
+    (void)wire_number(&body, 2);
+    agent_ms = (int64_t)wire_number(&body, 8);
+    remote->token_until = (int64_t)wire_number(&body, 8);
+    token = wire_text(&body, &length);
+    if (body.failed || version != 1)
+        return hal_fail_plain(-EPROTO, "open", hal_device_uri(dev), "the answer is damaged");
+    return remote_judge(dev, remote, token, length, agent_ms);
+}
+
 int remote_hello(struct hal_device *dev, hal_deadline until)
 {
     struct remote *remote = remote_of(dev);
@@ -21,7 +38,7 @@ int remote_hello(struct hal_device *dev, hal_deadline until)
     struct wire_writer writer = {.at = body, .left = sizeof(body)};
     struct request request = {.type = WIRE_HELLO, .lane = WIRE_LANE_NONE};
     struct answer answer;
-    int err = remote_token(dev, remote, token, sizeof(token));
+    int err = remote_token(remote->folder, token, sizeof(token));
 
     if (err)
         return err;
@@ -33,8 +50,10 @@ int remote_hello(struct hal_device *dev, hal_deadline until)
     request.tail = body;
     request.tail_size = (size_t)(writer.at - body);
     err = remote_exchange(dev, &request, &answer, until);
-    if (!err)
-        remote_answer_free(&request, &answer);
+    if (err)
+        return err;
+    err = take_hello(dev, remote, &answer);
+    remote_answer_free(&request, &answer);
     return err;
 }
 

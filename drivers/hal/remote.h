@@ -14,6 +14,7 @@
 
 #define REMOTE_HOST_MAX 253 /* RFC 1035, 2.3.4 */
 #define REMOTE_PORT "7362"
+#define UUID_LENGTH 36
 
 /* A request that waits for its answer. */
 struct pending {
@@ -46,6 +47,8 @@ struct stream {
 /* Which part of a frame comes in. */
 enum phase { PHASE_HEADER, PHASE_BODY, PHASE_POSITION, PHASE_DATA };
 
+struct credentials;
+
 struct remote {
     char host[REMOTE_HOST_MAX + 1];
     char port[6];
@@ -53,7 +56,7 @@ struct remote {
     char folder[PATH_MAX];        /* of the credentials */
     char name[64];                /* "<uuid>.hal.internal" */
 
-    SSL_CTX *context;
+    struct credentials *credentials;
     SSL *ssl;
     int fd;    /* the socket, not blocking */
     int ready; /* an epoll(7) descriptor over the socket and `news`: what the library waits on */
@@ -75,6 +78,7 @@ struct remote {
     unsigned send_waiters;
     size_t taken; /* of the answer to READ, bytes that were handed out */
     uint32_t last_ids[WIRE_LANES];
+    int64_t token_until; /* when ours ends, ms since 1970, as the agent has it */
     struct pending pending[WIRE_LANES];
 
     char driver[HAL_NAME_MAX + 1]; /* the one that serves it over there */
@@ -96,7 +100,20 @@ int remote_address(struct hal_device *dev, struct remote *remote);
 /* tls.c */
 int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline until);
 void remote_disconnect(struct remote *remote);
-int remote_token(struct hal_device *dev, const struct remote *remote, char *out, size_t size);
+const char *remote_openssl_reason(const SSL *ssl);
+
+/* credentials.c: what was made of a folder's files, for one link; give it back */
+int remote_credentials(struct hal_device *dev, const char *folder, struct credentials **out);
+void remote_credentials_free(struct credentials *credentials);
+SSL_CTX *remote_context(const struct credentials *credentials);
+EVP_PKEY *remote_tokens_key(const struct credentials *credentials);
+const char *remote_own(const struct credentials *credentials); /* this machine's UUID */
+bool remote_revoked(const struct credentials *credentials, X509 *certificate);
+int remote_token(const char *folder, char *out, size_t size);
+
+/* token.c: 0, or why the agent's token is refused; `agent_ms` is its clock, ms since 1970 */
+int remote_judge(struct hal_device *dev, const struct remote *remote, const char *text,
+                 size_t length, int64_t agent_ms);
 
 /* exchange.c */
 

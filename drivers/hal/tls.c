@@ -22,7 +22,7 @@
 static const unsigned char protocols[] = {5, 'h', 'a', 'l', '/', '1'};
 
 /* OpenSSL's own words for what went wrong last, and its queue emptied. */
-static const char *openssl_reason(const SSL *ssl)
+const char *remote_openssl_reason(const SSL *ssl)
 {
     long verdict = ssl ? SSL_get_verify_result(ssl) : X509_V_OK;
     unsigned long code = ERR_peek_last_error();
@@ -32,85 +32,6 @@ static const char *openssl_reason(const SSL *ssl)
         reason = X509_verify_cert_error_string(verdict);
     ERR_clear_error();
     return reason ? reason : "no reason given";
-}
-
-static int file_failed(struct hal_device *dev, const char *path)
-{
-    if (access(path, R_OK))
-        return hal_fail(-errno, "open", path, "enrol this machine: hal-ca enrol CODE --at HOST");
-    return hal_fail_plain(-EINVAL, "open", hal_device_uri(dev), "%s: %s", path,
-                          openssl_reason(NULL));
-}
-
-/* ---- credentials ------------------------------------------------------------------------------
- */
-
-static int check_secret(const char *path)
-{
-    struct stat info;
-
-    if (stat(path, &info))
-        return hal_fail(-errno, "open", path, "enrol this machine: hal-ca enrol CODE --at HOST");
-    if (info.st_mode & 077)
-        return hal_fail(-EACCES, "open", path, "others may read it (mode %04o): chmod 600 %s",
-                        info.st_mode & 07777, path);
-    return 0;
-}
-
-static int load(struct hal_device *dev, struct remote *remote)
-{
-    char path[PATH_MAX + 16];
-    X509_STORE *store = SSL_CTX_get_cert_store(remote->context);
-    X509_LOOKUP *lookup;
-    int err;
-
-    snprintf(path, sizeof(path), "%s/key.pem", remote->folder);
-    err = check_secret(path);
-    if (err)
-        return err;
-    if (SSL_CTX_use_PrivateKey_file(remote->context, path, SSL_FILETYPE_PEM) != 1)
-        return file_failed(dev, path);
-    snprintf(path, sizeof(path), "%s/cert.pem", remote->folder);
-    if (SSL_CTX_use_certificate_chain_file(remote->context, path) != 1)
-        return file_failed(dev, path);
-    snprintf(path, sizeof(path), "%s/ca.pem", remote->folder);
-    if (SSL_CTX_load_verify_locations(remote->context, path, NULL) != 1)
-        return file_failed(dev, path);
-    snprintf(path, sizeof(path), "%s/crl.pem", remote->folder);
-    lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-    if (!lookup || X509_load_crl_file(lookup, path, X509_FILETYPE_PEM) < 1)
-        return file_failed(dev, path);
-    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_X509_STRICT);
-    return 0;
-}
-
-int remote_token(struct hal_device *dev, const struct remote *remote, char *out, size_t size)
-{
-    char path[PATH_MAX + 16];
-    long length;
-    int err;
-
-    (void)dev;
-    snprintf(path, sizeof(path), "%s/token", remote->folder);
-    err = check_secret(path);
-    if (err)
-        return err;
-    length = hal_node_read_text(path, out, size);
-    return length < 0 ? (int)length : 0;
-}
-
-static int make_context(struct hal_device *dev, struct remote *remote)
-{
-    remote->context = SSL_CTX_new(TLS_client_method());
-    if (!remote->context)
-        return hal_fail(-ENOMEM, "open", hal_device_uri(dev), "%s", openssl_reason(NULL));
-    SSL_CTX_set_min_proto_version(remote->context, TLS1_3_VERSION);
-    SSL_CTX_set_verify(remote->context, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_session_cache_mode(remote->context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_mode(remote->context, SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                          SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                          SSL_MODE_RELEASE_BUFFERS);
-    return load(dev, remote);
 }
 
 /* ---- connecting -------------------------------------------------------------------------------
@@ -172,15 +93,15 @@ static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline
     X509_VERIFY_PARAM *verify;
     int result, err = 0;
 
-    remote->ssl = SSL_new(remote->context);
+    remote->ssl = SSL_new(remote_context(remote->credentials));
     if (!remote->ssl || SSL_set_fd(remote->ssl, remote->fd) != 1 ||
         SSL_set_alpn_protos(remote->ssl, protocols, sizeof(protocols)))
-        return hal_fail(-ENOMEM, "open", hal_device_uri(dev), "%s", openssl_reason(NULL));
+        return hal_fail(-ENOMEM, "open", hal_device_uri(dev), "%s", remote_openssl_reason(NULL));
     verify = SSL_get0_param(remote->ssl);
     X509_VERIFY_PARAM_set_hostflags(verify, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     if (X509_VERIFY_PARAM_set1_host(verify, remote->name, 0) != 1 ||
         SSL_set_tlsext_host_name(remote->ssl, remote->name) != 1)
-        return hal_fail(-EINVAL, "open", hal_device_uri(dev), "%s", openssl_reason(NULL));
+        return hal_fail(-EINVAL, "open", hal_device_uri(dev), "%s", remote_openssl_reason(NULL));
     while ((result = SSL_connect(remote->ssl)) != 1 && !err) {
         switch (SSL_get_error(remote->ssl, result)) {
         case SSL_ERROR_WANT_READ:
@@ -192,7 +113,7 @@ static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline
         default:
             return hal_fail_plain(-EACCES, "open", hal_device_uri(dev),
                                   "the other end has not proved to be %.36s: %s", remote->name,
-                                  openssl_reason(remote->ssl));
+                                  remote_openssl_reason(remote->ssl));
         }
     }
     return err;
@@ -215,7 +136,7 @@ static int make_ready(struct hal_device *dev, struct remote *remote)
 
 int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline until)
 {
-    int err = make_context(dev, remote);
+    int err = remote_credentials(dev, remote->folder, &remote->credentials);
 
     if (!err)
         err = connect_any(dev, remote, until);
@@ -231,7 +152,6 @@ void remote_disconnect(struct remote *remote)
     if (remote->ssl && !remote->broken)
         SSL_shutdown(remote->ssl); /* close_notify, if it can go at once */
     SSL_free(remote->ssl);
-    SSL_CTX_free(remote->context);
     ERR_clear_error();
     if (remote->fd >= 0)
         close(remote->fd);

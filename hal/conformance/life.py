@@ -21,7 +21,7 @@ from .raw import NOWAIT, PAST, RECORD, OpenFailed, Raw, Stopwatch, after, last_e
 from .subject import SOON, WAIT, Session
 
 CYCLES = 200
-ROUNDS = 8
+ROUNDS = 24
 """Of a third of the cycles each: a leak goes on in all of them, a library's caches fill up."""
 LEAST = 16
 """Bytes a cycle of opening and closing that are held to be a leak: malloc's smallest piece."""
