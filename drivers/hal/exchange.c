@@ -146,7 +146,7 @@ static void heard(struct hal_device *dev, struct remote *remote)
     static const int ended[] = {-ENOLINK, -ENODEV, -EACCES, -EBUSY}; /* notices 3 to 6 */
 
     if (remote->incoming.flags & WIRE_ERROR) {
-        int err = -(int)wire_number(&body, 4);
+        int err = wire_errno(&body);
 
         text = wire_text(&body, &length);
         snprintf(why, sizeof(why), "%.*s", (int)length, text);
@@ -498,7 +498,7 @@ static void give_up(struct hal_device *dev, struct remote *remote, enum wire_lan
 static int failed_there(struct hal_device *dev, struct pending *pending)
 {
     struct wire_reader body = {.at = pending->body, .left = pending->length};
-    int err = -(int)wire_number(&body, 4);
+    int err = wire_errno(&body);
     size_t length;
     const char *text = wire_text(&body, &length);
 

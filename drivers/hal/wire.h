@@ -11,6 +11,7 @@
 #define WIRE_HEADER 16
 #define WIRE_BODY_MAX (1u << 20)
 #define WIRE_WAIT_FOREVER UINT32_MAX
+#define WIRE_ERRNO_MAX 4095 /* Linux has no larger ones */
 
 enum wire_type {
     WIRE_HELLO = 1,
@@ -141,6 +142,14 @@ static inline const char *wire_text(struct wire_reader *reader, size_t *length)
     if (reader->failed)
         *length = 0; /* whoever copies first and looks then copies nothing */
     return reader->failed ? "" : (const char *)at;
+}
+
+/* The errno of an error's body, negative; 0: it is none. */
+static inline int wire_errno(struct wire_reader *reader)
+{
+    uint64_t number = wire_number(reader, 4);
+
+    return number <= WIRE_ERRNO_MAX ? -(int)number : 0;
 }
 
 /* Writing: what does not fit is not written, and `failed` says so. */
