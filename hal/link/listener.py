@@ -46,6 +46,7 @@ class Listener:
         turned_away: Told the address of each connection that was one too many; None: it is logged.
 
     Attributes:
+        addresses: Every host and port where it listens.
         bounds: May be changed at any time.
         turned: When it last answered `poke`, as `time.monotonic()`.
     """
@@ -66,6 +67,7 @@ class Listener:
         self._sockets = list(sockets) or [_listening(address, bounds.total)]
         for one in self._sockets:
             one.setblocking(False)
+        self.addresses: list[tuple[str, int]] = [one.getsockname()[:2] for one in self._sockets]
         self._stop, self._stopped = socket.socketpair()
         self._lock = threading.Lock()
         self._guests: dict[threading.Thread, tuple[socket.socket, str]] = {}
@@ -73,12 +75,7 @@ class Listener:
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._sockets[0].getsockname()[1])
-
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Every host and port where it listens."""
-        return [one.getsockname()[:2] for one in self._sockets]
+        return self.addresses[0][1]
 
     def serve(self, *, cut: bool, patience: float | None = None) -> None:
         """Accept until `stop`, then wait for those being served.
