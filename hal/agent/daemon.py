@@ -27,6 +27,9 @@ from .leases import Lease, Leases
 from .server import Agent
 
 if TYPE_CHECKING:
+    from hal.discovery.announce import Announcer
+    from hal.discovery.announcement import Announcement
+
     from .metrics import Metrics
 
 TURN: Final = 0.5
@@ -61,6 +64,7 @@ class Daemon:
         self._wake = threading.Event()
         self._stopped = self._reload_wanted = False
         self._warned = 0.0
+        self._voice: _Voice | None = None
         with contextlib.ExitStack() as undo:
             self._metrics = _metrics(self.config)
             if self._metrics is not None:
@@ -103,7 +107,7 @@ class Daemon:
             ready: Called when it listens.
         """
         steward = threading.Thread(target=self._tend, name="steward")
-        voice = _Voice(self._announced())
+        voice = self._voice = _Voice(self._announced())
         with self._undo:
             self.audit.note("start", detail=", ".join(self._places()))
             steward.start()
@@ -172,6 +176,8 @@ class Daemon:
             if getattr(config, section) != getattr(self.config, section):
                 log.warning("[%s] has changed: that needs a restart", section)
         self.config = config
+        if self._voice is not None:
+            self._voice.update(capabilities(config.devices))
         detail = f"{len(config.devices)} devices" + "; held on: " * bool(held) + ", ".join(held)
         self.audit.note("reload", detail=detail)
         log.info("reloaded %s: %s", self._path, detail)
@@ -201,7 +207,7 @@ class Daemon:
 
     # ---- announcing ---------------------------------------------------------------------------
 
-    def _announced(self) -> tuple[Announce, Any] | None:
+    def _announced(self) -> tuple[Announce, Announcement] | None:
         """What is said on the network; nothing when nobody there could come."""
         from hal.discovery.announcement import Announcement
 
@@ -233,16 +239,6 @@ class Daemon:
             dropped = self.leases.drop(name, "taken by the administrator of the machine")
             if not dropped:
                 raise NotFound(errno.ENOENT, f'drop "{name}": nobody holds it')
-            for lease in dropped:
-                self.audit.note(
-                    "taken",
-                    detail=lease.why,
-                    address=lease.holder.address,
-                    uuid=str(lease.holder.identity.id),
-                    serial=lease.holder.serial,
-                    device=lease.name,
-                    lease=f"{lease.number:x}",
-                )
             return {"dropped": [plain(lease) for lease in dropped]}
         raise InvalidArgument(errno.EINVAL, 'there are "leases" and "drop"')
 
@@ -290,16 +286,23 @@ def _uncounted(_event: str, _reason: str) -> None:
 class _Voice:
     """Announces in a thread of its own, or nothing."""
 
-    def __init__(self, what: tuple[Announce, Any] | None) -> None:
+    def __init__(self, what: tuple[Announce, Announcement] | None) -> None:
         self._what = what
         self._loop = asyncio.new_event_loop() if what else None
         self._end = asyncio.Event()
+        self._announcer: Announcer | None = None
         self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
 
     def start(self) -> None:
         """Begin; it takes some seconds."""
         if self._what is not None:
             self._thread.start()
+
+    def update(self, has: tuple[str, ...]) -> None:
+        """Say what the device has now."""
+        if self._loop is not None and self._announcer is not None and self._what is not None:
+            said = replace(self._what[1], capabilities=has)
+            asyncio.run_coroutine_threadsafe(self._announcer.update(said), self._loop)
 
     def stop(self) -> None:
         """Say goodbye."""
@@ -324,6 +327,7 @@ class _Voice:
         how, what = self._what
         told = lambda by, cause, where: log.info("announce by %s: %s on %s", by, cause, where)  # noqa: E731
         announcer = Announcer(what, how.interfaces or None, protocols=how.protocols, told=told)
+        self._announcer = announcer
         await announcer.start()
         await self._end.wait()
         await announcer.stop()

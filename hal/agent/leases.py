@@ -194,6 +194,7 @@ class Leases:
 
     Attributes:
         changed: Held while leases change; notified when one has lost its link or has ended.
+        taken: Told of each lease that was taken from its holder.
     """
 
     def __init__(
@@ -204,6 +205,7 @@ class Leases:
         make_served: MakeServed,
     ) -> None:
         self.changed = threading.Condition(threading.RLock())
+        self.taken: Callable[[Lease], None] = lambda _lease: None
         self._make_served = make_served
         self._exports: dict[str, Export] = {}
         self._held: dict[int, Lease] = {}
@@ -292,6 +294,8 @@ class Leases:
                     self._drop(other, "opened anew" if anew else f"taken over by {holder}")
             for other in in_the_way:
                 _let_go(other, TAKEN)
+            for other in others:
+                self.taken(other)
             with self.changed:
                 free = not export.leases
             if free:
@@ -375,6 +379,8 @@ class Leases:
         if held:
             _let_go(lease, kind)
             self._close_if_free(lease.export)
+            if kind == TAKEN:
+                self.taken(lease)
         return held
 
     def drop(self, name: str, why: str) -> list[Lease]:

@@ -73,6 +73,7 @@ class Agent:
     ) -> None:
         limits = limits or Limits()
         self.leases = leases
+        leases.taken = lambda lease: self._note_lease("taken", lease)
         self.gate = Gate(limits)
         self.sessions: set[Session] = set()
         self.bytes = [0, 0]
@@ -158,26 +159,25 @@ class Agent:
             if lease.holder.serial in self._revoked:
                 self._end(lease, NOTICE_REVOKED, "its holder's certificate was revoked")
         for lease in self.leases.sweep(time.monotonic()):
-            self._note_end(lease)
+            if lease.link is None:  # The end of one that has a link is noted with the link's.
+                self._note_lease("released", lease)
         for lease in _gone(self.leases.held()):
             self._end(lease, NOTICE_GONE, "the device is gone")
 
     def _end(self, lease: Lease, kind: int, why: str) -> None:
-        if self.leases.end(lease, kind, why):
-            self._note_end(lease)
+        if self.leases.end(lease, kind, why) and lease.link is None:
+            self._note_lease("released", lease)
 
-    def _note_end(self, lease: Lease) -> None:
-        """The end of a lease that has no link; one that has is noted with the link's."""
-        if lease.link is None:
-            self._audit.note(
-                "released",
-                detail=lease.why,
-                address=lease.holder.address,
-                uuid=str(lease.holder.identity.id),
-                serial=lease.holder.serial,
-                device=lease.name,
-                lease=f"{lease.number:x}",
-            )
+    def _note_lease(self, event: str, lease: Lease) -> None:
+        self._audit.note(
+            event,
+            detail=lease.why,
+            address=lease.holder.address,
+            uuid=str(lease.holder.identity.id),
+            serial=lease.holder.serial,
+            device=lease.name,
+            lease=f"{lease.number:x}",
+        )
 
     # ---- credentials --------------------------------------------------------------------------
 
