@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The test vectors of docs/protocol.md, taken apart; and seeds for fuzzing made of them.
 
-python -m tests.vectors    # writes tests/fuzz/corpus/{frames,agent}
+python -m tests.vectors    # writes tests/fuzz/corpus/{agent,remote}
 """
 
 from __future__ import annotations
@@ -74,6 +74,20 @@ def session(*kinds: int) -> bytes:
     return sent
 
 
+def answers(*titles: str) -> bytes:
+    """What an agent sends: these vectors, numbered as a controller asks."""
+    named = {v.title: v.data for v in vectors()}
+    numbers = [itertools.count(1) for _ in range(4)]
+    sent = b""
+    last = 0
+    for title in titles:
+        data = named[title]
+        pushed = not data[6] & 1
+        last = 0 if pushed else last if "last piece" in title else next(numbers[data[5]])
+        sent += data[:8] + last.to_bytes(4, "little") + data[12:]
+    return sent
+
+
 AGENT = {
     "memory": bytes([0x38, 255, 128]) + session(10, 11, 10, 12, 13, 12, 17, 20, 12),
     "memory-read-only": bytes([0x12, 15, 255]) + session(10, 11, 13, 20),
@@ -85,11 +99,27 @@ AGENT = {
 """Seeds of tests/fuzz/fuzz_agent.cc."""
 
 
+OPENED = ("hello answer", "open answer", "get answer, int", "set answer", "get answer, choice")
+REMOTE = {
+    "refused": b"\xff" + answers("hello refused"),
+    "stream": b"\x3f" + answers(*OPENED, "set answer", "data", "write answer", "data, the end"),
+    "notice": b"\xff" + answers(*OPENED[:3], "notice", "set answer", "data", "ping answer"),
+    "bytes": b"\xff"
+    + answers("hello answer", "open answer").replace(b"\1\0\0\0\7\0\0", b"\0\0\0\0\7\0\0")
+    + answers(*OPENED[2:], "set answer", "read answer", "write answer"),
+    "memory": b"\x0f"
+    + answers("hello answer", "open answer").replace(b"\1\0\0\0\7\0\0", b"\2\0\0\0\7\0\0")
+    + answers(
+        *OPENED[2:], "set answer", "read_at answer, first piece", "read_at answer, last piece"
+    ),
+}
+"""Seeds of tests/fuzz/fuzz_remote.c."""
+
+
 def main() -> None:
     """Write the seeds."""
     corpus = ROOT / "tests/fuzz/corpus"
-    frames = {re.sub(r"\W+", "-", vector.title): vector.data for vector in vectors()}
-    for target, seeds in {"frames": frames, "agent": AGENT}.items():
+    for target, seeds in {"agent": AGENT, "remote": REMOTE}.items():
         (corpus / target).mkdir(exist_ok=True)
         for name, data in seeds.items():
             (corpus / target / name).write_bytes(data)

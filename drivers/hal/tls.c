@@ -88,6 +88,19 @@ static int connect_any(struct hal_device *dev, struct remote *remote, hal_deadli
                     remote->host, remote->port);
 }
 
+/* A server that knows no protocols by name lets any client in. */
+static int check_protocol(struct hal_device *dev, struct remote *remote)
+{
+    const unsigned char *chosen;
+    unsigned length;
+
+    SSL_get0_alpn_selected(remote->ssl, &chosen, &length);
+    if (length == sizeof(protocols) - 1 && !memcmp(chosen, protocols + 1, length))
+        return 0;
+    return hal_fail_plain(-EPROTO, "open", hal_device_uri(dev),
+                          "what answers there does not speak hal/1");
+}
+
 static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline until)
 {
     X509_VERIFY_PARAM *verify;
@@ -116,7 +129,7 @@ static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline
                                   remote_openssl_reason(remote->ssl));
         }
     }
-    return err;
+    return err ? err : check_protocol(dev, remote);
 }
 
 /* What the library waits on: readable when the socket is, or an answer was taken in already. */
