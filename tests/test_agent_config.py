@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
 import hal
+from hal.agent.audit import EVENTS, REASONS
 from hal.agent.config import SIZE_MAX, Config, is_loopback
 
 
@@ -141,3 +143,16 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_loopback(host: str, is_it: bool) -> None:
     assert is_loopback(host) is is_it
+
+
+def test_the_page_has_every_key_event_and_reason() -> None:
+    """docs/hal-agent.md is where people look; it must not fall behind."""
+    page = (Path(__file__).parent.parent / "docs" / "hal-agent.md").read_text()
+    for section in dataclasses.fields(Config):
+        assert f"| `[{section.name}]` |" in page
+        if section.name != "devices":
+            for key in dataclasses.fields(getattr(Config(), section.name)):
+                assert f"| `{key.name}` |" in page
+    for words in (EVENTS, REASONS):
+        for word, meaning in words.items():
+            assert f"| `{word}` | {meaning} |" in page
