@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <string>
 
 #include <sys/eventfd.h>
@@ -32,9 +34,13 @@ struct Traffic {
     const uint8_t *at;
     size_t left;
     size_t piece;
+
+    std::mutex lock; /* over what follows: threads of lanes write, the lost link's as well */
     unsigned turn;
-    std::string out;
+    std::map<int, std::string> out; /* by descriptor: a link has one of its own */
 } traffic;
+
+void check_frames(const std::string &out);
 
 } // namespace
 
@@ -59,6 +65,10 @@ Context::Context(const std::string &) : context_(nullptr, [](SSL_CTX *) {})
 
 Tls::Tls(const Context &, int fd) : ssl_(nullptr, [](SSL *) {}), fd_(fd)
 {
+    std::lock_guard<std::mutex> hold(traffic.lock);
+
+    check_frames(traffic.out[fd]);
+    traffic.out[fd].clear();
 }
 
 void Tls::handshake(int64_t)
@@ -82,15 +92,14 @@ size_t Tls::read(void *to, size_t room)
     return length;
 }
 
-/* Threads of lanes write, too. */
 size_t Tls::write(const void *from, size_t length)
 {
-    std::lock_guard<std::mutex> hold(lock_);
+    std::lock_guard<std::mutex> hold(traffic.lock);
 
     if (++traffic.turn % 8 == 0)
         return 0;
     length = std::min(length, traffic.piece * 64);
-    traffic.out.append(static_cast<const char *>(from), length);
+    traffic.out[fd_].append(static_cast<const char *>(from), length);
     return length;
 }
 
@@ -208,15 +217,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     traffic.piece = data[1] + 1u;
     traffic.turn = 0;
-    traffic.out.clear();
     auto served = std::make_shared<Served>(Device{device.handle, device.memory, device.attributes},
                                            stream && !device.memory, keep);
     serve(served, access, data + 3, first);
-    check_frames(traffic.out);
-    traffic.out.clear();
     serve(served, access, data + 3 + first, size - 3 - first);
     served->end();
-    check_frames(traffic.out);
+    for (const auto &one : traffic.out)
+        check_frames(one.second);
+    traffic.out.clear();
     MUST(!device.memory || access & WRITES || untouched(device));
     return 0;
 }
