@@ -33,6 +33,7 @@ from hal.link import files, token
 from hal.link.authority import Authority
 from hal.link.credentials import Credentials
 from hal.link.identity import Identity, Role
+from hal.link.listener import Bounds, Listener
 from hal.link.token import Right
 from tests.test_remote import CONTROLLER, DEVICE, equip
 
@@ -170,6 +171,31 @@ def test_a_damaged_list_of_revocations_is_not_taken(far: Far, caplog: Any) -> No
         far.noted("reload", detail=f"certificate, revocations and token in {path.parent}")
 
 
+@pytest.mark.parametrize("name", ["tokens.pub", "cert.pem", "key.pem", "ca.pem"])
+def test_damaged_files_are_not_taken(far: Far, caplog: Any, name: str) -> None:
+    path = far.folder / "device" / name
+    with caplog.at_level(logging.WARNING, "hal.agent"):
+        files.write(path, b"nonsense", files.SECRET)
+        waited(lambda: "are not used" in caplog.text)
+    hal.open(far.uri("echo"), timeout=5).close()
+
+
+def test_it_ends_rather_than_go_on_without_revocations(
+    far: Far, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """A fault in what looks after the links; there is no other way to make one."""
+
+    def broken() -> None:
+        raise LookupError("broken")
+
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
+    monkeypatch.setattr(far.daemon.agent, "tend", broken)
+    far.thread.join(10)
+    assert far.daemon.failed and "the agent ends" in caplog.text
+    with pytest.raises(hal.Error):
+        hal.open(far.uri("echo"), timeout=5)
+
+
 def test_new_certificate_and_token_are_taken(far: Far) -> None:
     before = far.daemon.agent.credentials.certificate.serial_number
     with hal.open(far.uri("echo"), timeout=5) as device:
@@ -205,6 +231,20 @@ def test_one_controller_too_often(far: Far) -> None:
             device.close()
     waited(lambda: not far.daemon.agent.gate.links)
     hal.open(far.uri("echo"), timeout=5).close()
+
+
+def test_an_ipv4_address_is_one_on_every_socket() -> None:
+    """On a socket of both kinds it reads ::ffff:127.0.0.1; bounds and log know it by its own."""
+    seen: list[str] = []
+    listener = Listener(("::", 0), Bounds(4, 4), lambda _link, host: seen.append(host))
+    thread = threading.Thread(target=listener.serve, kwargs={"cut": True})
+    thread.start()
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, listener.port)).close()
+    waited(lambda: len(seen) == 2)
+    listener.stop()
+    thread.join()
+    assert sorted(seen) == ["127.0.0.1", "::1"]
 
 
 def test_half_open_ones_make_room(far: Far) -> None:

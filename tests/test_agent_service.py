@@ -26,6 +26,10 @@ from tests.needs import needs
 from tests.test_remote import CONTROLLER, DEVICE, equip
 
 UNITS = Path(__file__).parent.parent / "packaging" / "systemd"
+UNPRIVILEGED = ["setpriv", "--no-new-privs"]
+if os.geteuid() == 0:
+    UNPRIVILEGED += ["--bounding-set=-all", "--inh-caps=-all"]
+"""As the unit has it: no capability at all."""
 EXPOSURE_MAX = 25
 """Tenths of what `systemd-analyze security` gives: below it a unit counts as well confined."""
 
@@ -180,7 +184,16 @@ def test_a_service(manager: socket.socket, tmp_path: Path) -> None:
         "import os; os.environ['LISTEN_PID'] = str(os.getpid());"
         "from hal.agent.cli import main; main()"
     )
-    words = [sys.executable, "-c", run, "--config", str(config), "--own", str(tmp_path / "device")]
+    words = [
+        *UNPRIVILEGED,
+        sys.executable,
+        "-c",
+        run,
+        "--config",
+        str(config),
+        "--own",
+        str(tmp_path / "device"),
+    ]
     environment = os.environ | {
         "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1500000", "LISTEN_FDS": "2"
     }  # fmt: skip

@@ -123,7 +123,7 @@ def run(
         sys.stdout.flush()
 
     daemon.run(ready)
-    return Exit.OK
+    return Exit.FAILED if daemon.failed else Exit.OK
 
 
 @cli.command()

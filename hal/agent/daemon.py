@@ -63,6 +63,8 @@ class Daemon:
         self._notifier = service.Notifier()
         self._wake = threading.Event()
         self._stopped = self._reload_wanted = False
+        self.failed = False
+        """Whether it ended because something inside is broken."""
         self._warned = 0.0
         self._voice: _Voice | None = None
         with contextlib.ExitStack() as undo:
@@ -106,7 +108,7 @@ class Daemon:
         Args:
             ready: Called when it listens.
         """
-        steward = threading.Thread(target=self._tend, name="steward")
+        steward = threading.Thread(target=self._keep, name="steward")
         voice = self._voice = _Voice(self._announced())
         with self._undo:
             self.audit.note("start", detail=", ".join(self._places()))
@@ -135,6 +137,16 @@ class Daemon:
         self._wake.set()
 
     # ---- meanwhile ----------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Tend; without that nothing is served, for revocations would not count any more."""
+        try:
+            self._tend()
+        finally:
+            if not self._stopped:
+                log.critical("what looks after the links has failed: the agent ends")
+                self.failed = True
+                self.agent.stop()
 
     def _tend(self) -> None:
         fed = 0.0

@@ -199,7 +199,7 @@ class Agent:
             credentials = Credentials(folder)
             revoked = _revocations(credentials)
             self._use(credentials)
-        except Error as error:  # Half of it may be in place; the next look is in a second.
+        except (Error, ValueError) as error:  # Half of it may be there; the next look is soon.
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 log.warning("the new files in %s are not used: %s", folder, error)

@@ -129,7 +129,7 @@ class Listener:
             log.warning("accept: %s", error)
             time.sleep(_RECOVER)
             return
-        host = str(address[0])
+        host = str(address[0]).removeprefix("::ffff:")  # IPv4 on a socket of both (RFC 4291).
         thread = threading.Thread(target=self._guest, args=(link, host), daemon=True)
         with self._lock:
             count = Counter(other for _, other in self._guests.values())
