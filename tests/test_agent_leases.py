@@ -263,6 +263,20 @@ def test_configure_keeps_what_is_held() -> None:
     leases.close()
 
 
+def test_a_device_that_is_exported_anew_is_still_one() -> None:
+    """Held by its old URI, it is not opened by its new one beside that."""
+    leases = give({"echo": "loopback:"})
+    old = leases.lease("echo", ANN, False, {})
+    assert leases.configure({"echo": "sim:uart"}, 30, None) == ["echo"]
+    with pytest.raises(hal.Busy, match="as it was exported before"):
+        leases.lease("echo", BEN, False, {})
+    told: list[Lease] = []
+    leases.taken = told.append
+    new = leases.lease("echo", BEN, False, {}, take_over=True)
+    assert new.device.driver == "sim" and told == [old] and not is_open(old.device)
+    leases.close()
+
+
 def test_many_threads_never_hold_an_exclusive_device_at_once() -> None:
     leases = give()
     inside: list[int] = []

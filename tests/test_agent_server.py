@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import json
 import logging
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -35,6 +37,7 @@ from hal.link.credentials import Credentials
 from hal.link.identity import Identity, Role
 from hal.link.listener import Bounds, Listener
 from hal.link.token import Right
+from tests import link_attack as la
 from tests.test_remote import CONTROLLER, DEVICE, equip
 
 OTHER = uuid.UUID("33333333-3333-4333-8333-333333333333")
@@ -326,6 +329,58 @@ def test_the_administrator_drops_a_device(far: Far) -> None:
     assert control.ask(path, {"do": "leases"}) == {"leases": []}
     far.noted("taken", device="echo")
     hal.open(far.uri("echo", far.other, lease="exclusive"), timeout=5).close()
+
+
+def greeted(far: Far, whose: Credentials) -> la.Link:
+    """A link of its own frames, of which HELLO is done."""
+    papers = la.Papers.load(whose.folder, whose.identity)
+    link = la.Link(("127.0.0.1", far.port), "127.0.0.1", la.context(papers))
+    assert not link.ask(la.hello(whose.token)).errno
+    return link
+
+
+def granted(answer: la.Frame) -> tuple[int, bytes, int]:
+    """Number, secret and keep of OPEN's answer."""
+    assert not answer.errno, answer.sentence
+    (length,) = struct.unpack_from("<H", answer.body)
+    _, number, secret, keep = struct.unpack_from("<IQ16sH", answer.body, 2 + length)
+    return number, secret, keep
+
+
+def test_a_lease_is_taken_over_by_whoever_may(far: Far) -> None:
+    rights = [Right("echo", "admin")]
+    boss = Identity(uuid.UUID(int=77), Role.CONTROLLER)
+    papers = equip(far.authority, far.folder / "boss", boss, rights)
+    with hal.open(far.uri("echo", lease="exclusive"), timeout=5) as device:
+        with greeted(far, far.other) as link:
+            assert link.ask(la.opening("echo", exclusive=True, take=True)).errno == errno.EACCES
+        with greeted(far, papers) as link:
+            granted(link.ask(la.opening("echo", exclusive=True, take=True)))
+            with pytest.raises(hal.Busy, match=f"taken over by {boss}"):
+                device.read(1, timeout=5)
+            assert [str(lease.holder.identity) for lease in far.daemon.leases.held()] == [str(boss)]
+    assert far.noted("taken", device="echo")["uuid"] == str(CONTROLLER)
+
+
+def test_a_lease_is_kept_resumed_and_over(far: Far) -> None:
+    with greeted(far, far.me) as link, greeted(far, far.me) as another:
+        number, secret, keep = granted(link.ask(la.opening("sim", exclusive=True, keep=1)))
+        assert keep == 1
+        assert granted(another.ask(la.opening("echo", keep=31)))[2] == 30
+    far.noted("lost", device="sim")
+    (held,) = [x for x in far.daemon.leases.held() if x.name == "sim"]
+    assert held.kept
+    resume = la.frame(21, 2, struct.pack("<Q16sQ", number, secret, 0))
+    with greeted(far, far.other) as link:  # It knows the secret, but is somebody else.
+        assert link.ask(resume).errno == errno.ENOENT
+    with greeted(far, far.me) as link:
+        assert not link.ask(resume).errno
+        assert far.noted("resumed")["lease"] == f"{number:x}"
+        waited(lambda: not held.kept)
+    over = far.noted("released", device="sim")
+    assert over["detail"] == "its link was lost more than 1 s ago"
+    with greeted(far, far.me) as link:
+        assert link.ask(resume).errno == errno.ENOENT
 
 
 def test_wrong_questions_of_the_administrator(far: Far) -> None:

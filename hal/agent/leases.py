@@ -294,6 +294,8 @@ class Leases:
                     self._drop(other, "opened anew" if anew else f"taken over by {holder}")
             for other in in_the_way:
                 _let_go(other, TAKEN)
+                if other.export is not export:
+                    self._close_if_free(other.export)
             for other in others:
                 self.taken(other)
             with self.changed:
@@ -436,18 +438,23 @@ class Leases:
         finally:
             export.opening.release()
 
-    @staticmethod
-    def _in_the_way(export: Export, exclusive: bool, options: Mapping[str, str]) -> list[Lease]:
+    def _in_the_way(
+        self, export: Export, exclusive: bool, options: Mapping[str, str]
+    ) -> list[Lease]:
+        """The leases that go with no further one of this kind; `changed` is held."""
         alike = dict(options) == dict(export.options)
         if exclusive or export.exclusive or not alike:
-            return list(export.leases)
-        return []
+            return self.holders(export.name)
+        return [lease for lease in self.holders(export.name) if lease.export is not export]
 
     @staticmethod
     def _busy(export: Export, leases: list[Lease], exclusive: bool) -> Busy:
         who = ", ".join(str(lease) for lease in leases)
-        if exclusive or export.exclusive:
+        if exclusive or any(lease.exclusive for lease in leases):
             return Busy(errno.EBUSY, f'open "{export.name}": held by {who}')
+        if any(lease.export is not export for lease in leases):
+            text = f'open "{export.name}": held by {who}, as it was exported before'
+            return Busy(errno.EBUSY, text)
         text = f'open "{export.name}": shared with {who}, who opened it with other options'
         return Busy(errno.EBUSY, text)
 

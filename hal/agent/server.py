@@ -301,7 +301,8 @@ def _gone(leases: list[Lease]) -> list[Lease]:
             number = lease.device.fileno()
             poll.register(number, 0)
             watched.setdefault(number, []).append(lease)
-    return [lease for number, _ in poll.poll(0) for lease in watched[number]]
+    hung_up = [number for number, events in poll.poll(0) if events & select.POLLHUP]
+    return [lease for number in hung_up for lease in watched[number]]
 
 
 def _stamp(folder: Path) -> list[tuple[int, int, int]]:
