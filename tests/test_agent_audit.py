@@ -100,8 +100,11 @@ def test_reopened_after_logrotate(tmp_path: Path) -> None:
     assert [line["event"] for line in lines(path)] == ["stop"]
 
 
-def test_a_link_does_not_wait_for_a_stalled_disk(tmp_path: Path) -> None:
+def test_a_link_does_not_wait_for_a_stalled_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A FIFO that nobody reads takes 64 KiB and then blocks, as a disk that hangs."""
+    monkeypatch.setattr(audit, "PATIENCE", 0.01)
     path = tmp_path / "fifo"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
