@@ -309,6 +309,55 @@ def test_units_are_confined(units: Path, name: str) -> None:
         analyze(*words, str(bare))
 
 
+def allowed(filters: str) -> set[str]:
+    """The system calls of a set of systemd, and of the sets in it."""
+    calls: set[str] = set()
+    for line in analyze("syscall-filter", "--no-pager", filters).splitlines():
+        word = line.split("#")[0].strip()
+        if word.startswith("@") and word != filters:
+            calls |= allowed(word)
+        elif word:
+            calls.add(word)
+    return calls
+
+
+def test_the_filter_of_system_calls_lets_everything_through(tmp_path: Path) -> None:
+    """What an agent calls, from its start over a link and a reload to its end."""
+    needs("strace", "systemd-analyze")
+    unit = (UNITS / "hal-agent.service").read_text()
+    assert re.findall("^SystemCallFilter=(.*)$", unit, re.MULTILINE) == [
+        "@system-service", "~@privileged @resources"
+    ]  # fmt: skip
+    authority = Authority.create(tmp_path / "ca")
+    equip(authority, tmp_path / "device", Identity(DEVICE, Role.DEVICE), [])
+    mine = Identity(CONTROLLER, Role.CONTROLLER)
+    me = equip(authority, tmp_path / "me", mine, [Right("*", "rw")])
+    config = tmp_path / "agent.toml"
+    log = f'[audit]\nfile = "{tmp_path}/audit.jsonl"\n'
+    config.write_text('[devices]\necho = "loopback:"\nsim = "sim:uart"\n' + log)
+    run = "import os; print(os.getpid(), flush=True); from hal.agent.cli import main; main()"
+    words = ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), sys.executable, "-c", run]
+    words += ["--config", str(config), "--own", str(tmp_path / "device"), "--port", "0"]
+    words += ["--control", str(tmp_path / "control")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        found = re.search(r"port (\d+)", process.stdout.readline())
+        assert found
+        for name in ("echo", "sim"):
+            uri = f"hal://127.0.0.1:{found[1]}/{name}?id={DEVICE}&credentials={me.folder}"
+            with hal.open(uri, timeout=20) as device:
+                device.write(b"x", timeout=20)
+        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, signal.SIGTERM)
+        assert process.wait(30) == 0
+    trace = (tmp_path / "trace").read_text()
+    used = set(re.findall(r"^\d+ +([a-z0-9_]+)\(", trace, re.MULTILINE))
+    assert {"accept4", "sendto"} & used
+    refused = allowed("@privileged") | allowed("@resources")
+    assert used <= (allowed("@system-service") - refused) | allowed("@default")
+
+
 def test_user_and_groups(units: Path) -> None:
     needs("systemd-sysusers")
     snippet = str(units / "hal-agent.sysusers.conf")

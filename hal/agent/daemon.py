@@ -303,6 +303,7 @@ class _Voice:
         self._loop = asyncio.new_event_loop() if what else None
         self._end = asyncio.Event()
         self._announcer: Announcer | None = None
+        self._troubles: dict[tuple[str, str], str] = {}
         self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
 
     def start(self) -> None:
@@ -331,14 +332,21 @@ class _Voice:
             finally:
                 self._loop.close()
 
+    def _told(self, by: str, cause: str, where: str) -> None:
+        """Log what is wrong with announcing, once for as long as it is."""
+        if self._troubles.get((by, where), "") != cause:
+            self._troubles[by, where] = cause
+            log.info("announce by %s on %s: %s", by, where, cause or "in order again")
+
     async def _announce(self) -> None:
         from hal.discovery.announce import Announcer
 
         if self._what is None:
             return
         how, what = self._what
-        told = lambda by, cause, where: log.info("announce by %s: %s on %s", by, cause, where)  # noqa: E731
-        announcer = Announcer(what, how.interfaces or None, protocols=how.protocols, told=told)
+        announcer = Announcer(
+            what, how.interfaces or None, protocols=how.protocols, told=self._told
+        )
         self._announcer = announcer
         await announcer.start()
         await self._end.wait()
