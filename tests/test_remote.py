@@ -51,6 +51,7 @@ class Far:
     agent: Agent
     thread: threading.Thread
     folder: Path
+    leases: Leases
 
     @property
     def port(self) -> int:
@@ -76,10 +77,11 @@ def far(tmp_path: Path) -> Iterator[Far]:
         authority, tmp_path / "me", Identity(CONTROLLER, Role.CONTROLLER), [Right("*", "rw")]
     )
     devices = {"echo": "loopback:", "memory": "memory:memfd:far?size=64KiB", "sim": "sim:uart"}
-    agent = Agent(own, Leases(devices, 60, None, opened.serve), ("127.0.0.1", 0))
+    leases = Leases(devices, 60, None, opened.serve)
+    agent = Agent(own, leases, ("127.0.0.1", 0))
     thread = threading.Thread(target=agent.serve)
     thread.start()
-    far = Far(agent, thread, mine.folder)
+    far = Far(agent, thread, mine.folder, leases)
     yield far
     far.stop()
 

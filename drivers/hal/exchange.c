@@ -14,12 +14,14 @@
 
 #include "remote.h"
 
-#define SMALL 4096 /* requests up to this go out as one TLS record */
+#define SILENCE 10000000000LL      /* ns without a frame after which a waiting caller asks */
+#define PING_PATIENCE 5000000000LL /* ns that he then waits */
+#define SMALL 4096                 /* requests up to this go out as one TLS record */
 
 /* ---- the end of a link ------------------------------------------------------------------------
  */
 
-static void wake_all(struct hal_device *dev)
+void remote_wake_all(struct hal_device *dev)
 {
     hal_device_wake(dev, POLLIN | POLLOUT);
     hal_device_wake(dev, 0);
@@ -30,9 +32,10 @@ int remote_break(struct hal_device *dev, struct remote *remote, int err, const c
 {
     if (!remote->broken) {
         remote->broken = err;
+        remote->lost_at = remote->dialling ? remote->lost_at : hal_now();
         snprintf(remote->why, sizeof(remote->why), "%s", why);
     }
-    wake_all(dev);
+    remote_wake_all(dev);
     return remote->broken;
 }
 
@@ -75,10 +78,11 @@ static struct pending *pending_of(struct remote *remote, const struct wire_heade
     return pending;
 }
 
-/* An error that answers no request: the link's, or the stream's. */
+/* An answer to no request: an error of the link or of the stream, or to PING. */
 static bool is_told(const struct wire_header *header)
 {
-    return header->flags & WIRE_ERROR && (!header->id || header->type == WIRE_DATA);
+    return header->type == WIRE_PING ||
+           (header->flags & WIRE_ERROR && (!header->id || header->type == WIRE_DATA));
 }
 
 /* A header is whole: where does its body go? */
@@ -90,6 +94,7 @@ static int start_body(struct hal_device *dev, struct remote *remote)
     if (!wire_get_header(remote->header, &remote->incoming))
         return remote_break(dev, remote, -EPROTO, "the other end does not speak hal/1");
     remote->got = 0;
+    remote->heard = hal_now();
     if (header->type == WIRE_DATA && !header->flags) {
         remote->phase = PHASE_POSITION;
         return remote_stream_data(dev, remote);
@@ -113,7 +118,9 @@ void remote_wake(struct hal_device *dev, struct remote *remote, enum wire_lane l
 {
     uint64_t one = 1;
 
-    if (lane == WIRE_LANE_READ) {
+    if (lane == WIRE_LANE_NONE) {
+        remote_wake_all(dev);
+    } else if (lane == WIRE_LANE_READ) {
         if (!remote->news_told && write(remote->news, &one, sizeof(one)) < 0) {
             /* Full: it is readable as it is. */
         }
@@ -275,6 +282,8 @@ int remote_pump(struct hal_device *dev, struct remote *remote, enum wire_lane ow
     int events = POLLIN;
     size_t room;
 
+    if (remote->dialling && own != WIRE_LANE_NONE)
+        return events;
     while (take_in(dev, remote, &events)) {
         enum wire_lane lane = (enum wire_lane)remote->incoming.lane;
 
@@ -292,21 +301,22 @@ int remote_pump(struct hal_device *dev, struct remote *remote, enum wire_lane ow
 /* ---- sending ----------------------------------------------------------------------------------
  */
 
-static enum hal_lane lane_of(enum wire_lane lane)
+enum hal_lane remote_lane(const struct remote *remote, enum wire_lane lane)
 {
+    if (lane == WIRE_LANE_NONE)
+        return remote->dialler;
     if (lane == WIRE_LANE_READ)
         return HAL_LANE_READ;
     return lane == WIRE_LANE_WRITE ? HAL_LANE_WRITE : HAL_LANE_CONTROL;
 }
 
-/* Wait with the lock given up. */
-static int wait_unlocked(struct hal_device *dev, struct remote *remote, enum wire_lane lane, int fd,
-                         int events, hal_deadline until)
+int remote_wait(struct hal_device *dev, struct remote *remote, enum wire_lane lane, int fd,
+                int events, hal_deadline until)
 {
     int got;
 
     pthread_mutex_unlock(&remote->lock);
-    got = hal_device_wait(dev, lane_of(lane), fd, events, until);
+    got = hal_device_wait(dev, remote_lane(remote, lane), fd, events, until);
     pthread_mutex_lock(&remote->lock);
     return got < 0 ? got : 0;
 }
@@ -326,7 +336,7 @@ static int send_bytes(struct hal_device *dev, struct remote *remote, enum wire_l
         }
         if (stalled(dev, remote, result, &events))
             break;
-        err = wait_unlocked(dev, remote, lane, remote->fd, events, until);
+        err = remote_wait(dev, remote, lane, remote->fd, events, until);
         if (err && err != -EINTR) {
             remote_break(dev, remote, -ETIMEDOUT, "the other end takes nothing in");
             return err;
@@ -352,7 +362,7 @@ static int begin_sending(struct hal_device *dev, struct remote *remote, enum wir
     int err = 0;
 
     while (remote->sending && !remote->broken && !err)
-        err = wait_unlocked(dev, remote, lane, -1, 0, until);
+        err = remote_wait(dev, remote, lane, -1, 0, until);
     if (!err && !remote->broken)
         remote->sending = true;
     return err ? err : remote->broken;
@@ -362,7 +372,7 @@ static void end_sending(struct hal_device *dev, struct remote *remote)
 {
     remote->sending = false;
     if (remote->send_waiters)
-        wake_all(dev);
+        remote_wake_all(dev);
 }
 
 /* Send a frame. The lock is held. */
@@ -410,22 +420,35 @@ static int settle(struct hal_device *dev, struct remote *remote, enum wire_lane 
     struct pending *pending = &remote->pending[lane];
     int err = 0;
 
+    while (remote->dialling && lane != WIRE_LANE_NONE && !err)
+        err = remote_wait(dev, remote, lane, -1, 0, until);
+    if (pending->link != remote->links)
+        pending->waiting = false; /* whoever gave up asked on another link */
     while (pending->waiting && !remote->broken && !err) {
         int events = remote_pump(dev, remote, lane);
 
         if (pending->waiting && !remote->broken)
-            err = wait_unlocked(dev, remote, lane, remote->fd, events, until);
+            err = remote_wait(dev, remote, lane, remote->fd, events, until);
     }
     if (!err && !remote->broken)
         forget(pending);
     return err ? err : remote->broken;
 }
 
+/* The number of a request: the one it has had already, or the next of its lane. */
+static uint32_t number_of(struct remote *remote, enum wire_lane lane, uint32_t before)
+{
+    if (before)
+        remote->last_ids[lane] = before;
+    else if (!++remote->last_ids[lane])
+        remote->last_ids[lane] = 1;
+    return remote->last_ids[lane];
+}
+
 static int send_locked(struct hal_device *dev, struct remote *remote, const struct request *request,
-                       hal_deadline until)
+                       uint32_t *id, hal_deadline until)
 {
     struct pending *pending = &remote->pending[request->lane];
-    uint32_t id;
     int err = settle(dev, remote, request->lane, until);
 
     if (err)
@@ -435,12 +458,13 @@ static int send_locked(struct hal_device *dev, struct remote *remote, const stru
     remote->send_waiters--;
     if (err)
         return err;
-    id = ++remote->last_ids[request->lane];
-    if (!id)
-        id = remote->last_ids[request->lane] = 1;
-    *pending =
-        (struct pending){.waiting = true, .id = id, .into = request->into, .room = request->room};
-    err = send_frame(dev, remote, request, id, until);
+    *id = number_of(remote, request->lane, *id);
+    *pending = (struct pending){.waiting = true,
+                                .id = *id,
+                                .link = remote->links,
+                                .into = request->into,
+                                .room = request->room};
+    err = send_frame(dev, remote, request, *id, until);
     end_sending(dev, remote);
     return err;
 }
@@ -465,10 +489,11 @@ int remote_say(struct hal_device *dev, const struct request *request, hal_deadli
 int remote_send(struct hal_device *dev, const struct request *request, hal_deadline until)
 {
     struct remote *remote = remote_of(dev);
+    uint32_t id = 0;
     int err;
 
     pthread_mutex_lock(&remote->lock);
-    err = send_locked(dev, remote, request, until);
+    err = send_locked(dev, remote, request, &id, until);
     if (err && err == remote->broken)
         err = remote_lost(dev, remote);
     pthread_mutex_unlock(&remote->lock);
@@ -521,36 +546,139 @@ static int take_answer(struct hal_device *dev, struct pending *pending, struct a
     return 0;
 }
 
-int remote_answer(struct hal_device *dev, const struct request *request, struct answer *answer,
-                  hal_deadline until)
+/* On the link it was sent on, and not answered. */
+static bool is_underway(const struct remote *remote, const struct pending *pending)
 {
-    struct remote *remote = remote_of(dev);
+    return !pending->answered && !remote->broken && pending->link == remote->links;
+}
+
+/* Nothing has come for a while: ask whether anybody is there. */
+static void ping(struct hal_device *dev, struct remote *remote, hal_deadline until)
+{
+    static const uint8_t token[8];
+    struct request request = {
+        .type = WIRE_PING, .lane = WIRE_LANE_NONE, .head = token, .head_size = sizeof(token)};
+
+    if (hal_now() - remote->heard > SILENCE + PING_PATIENCE) {
+        remote_break(dev, remote, -ENOLINK, "the other end is silent");
+        return;
+    }
+    if (remote->sending)
+        return;
+    remote->sending = true;
+    (void)send_frame(dev, remote, &request, 0, until);
+    end_sending(dev, remote);
+}
+
+/* Wait for what the link brings, and see to it that the other end lives. */
+static int wait_alive(struct hal_device *dev, struct remote *remote, enum wire_lane lane,
+                      int events, hal_deadline until)
+{
+    int64_t since = hal_now() - remote->heard;
+    hal_deadline next = hal_now() + (since < SILENCE ? SILENCE - since : PING_PATIENCE);
+    int err = remote_wait(dev, remote, lane, remote->fd, events, next < until ? next : until);
+
+    if (err != -ETIMEDOUT || next >= until)
+        return err;
+    if (hal_now() - remote->heard >= SILENCE && !remote->broken)
+        ping(dev, remote, until);
+    return 0;
+}
+
+/* What waits over there for a caller who was cancelled need not go on. */
+static void cancel_there(struct hal_device *dev, struct remote *remote)
+{
+    struct request request = {.type = WIRE_CANCEL, .lane = WIRE_LANE_NONE};
+
+    if (remote->sending || remote->broken)
+        return;
+    remote->sending = true;
+    (void)send_frame(dev, remote, &request, 0, HAL_NOWAIT);
+    end_sending(dev, remote);
+}
+
+static int answer_locked(struct hal_device *dev, struct remote *remote,
+                         const struct request *request, struct answer *answer, hal_deadline until)
+{
     struct pending *pending = &remote->pending[request->lane];
     int err = 0;
 
-    pthread_mutex_lock(&remote->lock);
-    while (!pending->answered && !remote->broken && !err) {
+    while (is_underway(remote, pending) && !err) {
         int events = remote_pump(dev, remote, request->lane);
 
-        if (!pending->answered && !remote->broken)
-            err = wait_unlocked(dev, remote, request->lane, remote->fd, events, until);
+        if (is_underway(remote, pending))
+            err = wait_alive(dev, remote, request->lane, events, until);
     }
     if (pending->answered)
-        err = take_answer(dev, pending, answer);
-    else if (err)
-        give_up(dev, remote, request->lane);
-    else
+        return take_answer(dev, pending, answer);
+    if (!err)
+        return remote->broken ? remote_lost(dev, remote) : -ENOLINK; /* there is another already */
+    give_up(dev, remote, request->lane);
+    if (err == -ECANCELED)
+        cancel_there(dev, remote);
+    return err;
+}
+
+/* Whether the link was lost in a way that dialling again may mend. */
+static bool is_lost(const struct remote *remote, const struct pending *pending, unsigned links)
+{
+    return remote->keep && !pending->answered &&
+           (remote->broken == -ENOLINK || remote->links != links);
+}
+
+/* Once. `id` is the request's number, 0 before it has one; true in `lost`: try again on another
+ * link. */
+static int exchange_once(struct hal_device *dev, struct remote *remote,
+                         const struct request *request, struct answer *answer, uint32_t *id,
+                         bool *lost, hal_deadline until)
+{
+    struct pending *pending = &remote->pending[request->lane];
+    unsigned links;
+    int err;
+
+    pthread_mutex_lock(&remote->lock);
+    links = remote->links;
+    err = send_locked(dev, remote, request, id, until);
+    if (!err)
+        err = answer_locked(dev, remote, request, answer, until);
+    *lost = err && request->lane != WIRE_LANE_NONE && is_lost(remote, pending, links);
+    if (err && err == remote->broken)
         err = remote_lost(dev, remote);
     pthread_mutex_unlock(&remote->lock);
     return err;
 }
 
+/* Reading changes nothing: it may be done again under another number. */
+static bool may_repeat(enum wire_type type)
+{
+    return type == WIRE_READ_AT || type == WIRE_LOAD || type == WIRE_GET;
+}
+
 int remote_exchange(struct hal_device *dev, const struct request *request, struct answer *answer,
                     hal_deadline until)
 {
-    int err = remote_send(dev, request, until);
+    struct remote *remote = remote_of(dev);
+    unsigned lease = remote->lease_anew;
+    uint32_t id = 0;
+    bool lost;
 
-    return err ? err : remote_answer(dev, request, answer, until);
+    for (;;) {
+        int err = exchange_once(dev, remote, request, answer, &id, &lost, until);
+
+        if (!lost)
+            return err;
+        err = remote_redial(dev, request->lane, until);
+        if (err)
+            return err;
+        if (remote->lease_anew == lease)
+            continue;
+        if (id && !may_repeat(request->type))
+            return hal_fail_plain(-ENOLINK, "use", hal_device_uri(dev),
+                                  "the link was lost, and the lease with it: this may or may not "
+                                  "have been done");
+        lease = remote->lease_anew;
+        id = 0;
+    }
 }
 
 void remote_answer_free(const struct request *request, struct answer *answer)

@@ -21,10 +21,9 @@ static void destroy(struct remote *remote)
     remote_disconnect(remote);
     for (int lane = 0; lane < WIRE_LANES; lane++)
         free(remote->pending[lane].body);
-    if (remote->body_owned)
-        free(remote->body);
     remote_credentials_free(remote->credentials);
     free(remote->stream.ring);
+    free(remote->question);
     free(remote->attributes);
     free(remote->choices);
     free(remote->texts);
@@ -41,6 +40,8 @@ static int remote_init(struct hal_device *dev)
     if (!remote)
         return -ENOMEM;
     remote->fd = remote->ready = remote->news = -1;
+    remote->dialler = HAL_LANE_CONTROL;
+    remote->chance = (unsigned)hal_now();
     pthread_mutex_init(&remote->lock, NULL);
     hal_device_set_state(dev, remote);
     err = remote_address(dev, remote);
@@ -85,22 +86,36 @@ static int no_stream(struct hal_device *dev, const char *operation)
                     "memory is no stream: use hal_read_at() and hal_write_at()");
 }
 
+static ssize_t read_when_asked(struct hal_device *dev, void *buf, size_t len)
+{
+    ssize_t got = remote_take(dev, buf, len);
+    int err;
+
+    if (got != -ENOENT)
+        return got;
+    err = ask(dev, len);
+    return err ? err : -EAGAIN;
+}
+
 static ssize_t remote_read(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
 {
     struct remote *remote = remote_of(dev);
     ssize_t got;
     int err;
 
-    (void)until;
     if (remote->flags & WIRE_MEMORY)
         return no_stream(dev, "read");
-    if (remote->flags & WIRE_STREAM)
-        return remote_stream_read(dev, buf, len);
-    got = remote_take(dev, buf, len);
-    if (got != -ENOENT)
-        return got;
-    err = ask(dev, len);
-    return err ? err : -EAGAIN;
+    for (;;) {
+        if (remote->flags & WIRE_STREAM)
+            got = remote_stream_read(dev, buf, len);
+        else
+            got = read_when_asked(dev, buf, len);
+        if (got != -ENOLINK || !remote->keep || until == HAL_NOWAIT)
+            return got;
+        err = remote_redial(dev, WIRE_LANE_READ, until);
+        if (err)
+            return err;
+    }
 }
 
 static ssize_t counted(struct hal_device *dev, const struct request *request, size_t len,
@@ -338,7 +353,7 @@ static ssize_t remote_write_at(struct hal_device *dev, const void *buf, size_t l
 /* ---- the driver -------------------------------------------------------------------------------
  */
 
-static const char *const leases[] = {"shared", "exclusive", NULL};
+static const char *const leases[] = {"shared", "exclusive", "takeover", NULL};
 
 static const struct hal_attribute attributes[] = {
     {.name = "id",
@@ -358,7 +373,16 @@ static const struct hal_attribute attributes[] = {
      .access = HAL_ATTR_OPEN,
      .choices = leases,
      .initial = "shared",
-     .doc = "whether others may have the device open as well"},
+     .doc = "whether others may have the device open as well; takeover: for an administrator, "
+            "who ends the leases of others"},
+    {.name = "reconnect",
+     .unit = "s",
+     .type = HAL_TYPE_INT,
+     .access = HAL_ATTR_OPEN,
+     .min = 0,
+     .max = 3600,
+     .initial = "0",
+     .doc = "for how long a lost link is dialled again; 0: it is not"},
 };
 
 static const struct hal_match matches[] = {

@@ -64,7 +64,7 @@ int remote_hello(struct hal_device *dev, hal_deadline until)
 static bool is_ours(const char *key)
 {
     return !strcmp(key, "id") || !strcmp(key, "at") || !strcmp(key, "credentials") ||
-           !strcmp(key, "lease");
+           !strcmp(key, "lease") || !strcmp(key, "reconnect");
 }
 
 static int add_options(struct hal_device *dev, struct wire_writer *writer)
@@ -137,6 +137,24 @@ static void take_attribute(struct wire_reader *body, struct hal_attribute *attri
 
 /* Every text of the answer has two bytes of length, so with its NUL it needs no more room than
  * there; and no more choices than there are such pairs of bytes. */
+/* What comes first: the far driver's name, and the lease. */
+static void take_lease(struct remote *remote, struct wire_reader *body,
+                       char driver[HAL_NAME_MAX + 1])
+{
+    size_t length;
+    const char *text = wire_text(body, &length);
+    const uint8_t *secret;
+
+    snprintf(driver, HAL_NAME_MAX + 1, "%.*s", (int)length, text);
+    remote->flags = (uint32_t)wire_number(body, 4);
+    remote->lease = wire_number(body, 8);
+    secret = wire_take(body, sizeof(remote->secret));
+    if (secret)
+        memcpy(remote->secret, secret, sizeof(remote->secret));
+    remote->keep = (unsigned)wire_number(body, 2);
+    (void)wire_number(body, 2);
+}
+
 static int take_device(struct hal_device *dev, struct remote *remote, struct answer *answer)
 {
     struct wire_reader body = {.at = answer->body, .left = answer->length};
@@ -148,9 +166,7 @@ static int take_device(struct hal_device *dev, struct remote *remote, struct ans
     remote->choices = choices = calloc(room, sizeof(*choices));
     if (!texts || !choices)
         return -ENOMEM;
-    snprintf(remote->driver, sizeof(remote->driver), "%s", keep(&body, &texts));
-    remote->flags = (uint32_t)wire_number(&body, 4);
-    (void)wire_take(&body, 8 + 16 + 4);
+    take_lease(remote, &body, remote->driver);
     remote->attribute_count = (size_t)wire_number(&body, 2);
     if (remote->attribute_count > ATTRIBUTES_MAX)
         body.failed = true;
@@ -168,31 +184,106 @@ static int take_device(struct hal_device *dev, struct remote *remote, struct ans
     return 0;
 }
 
-int remote_open(struct hal_device *dev, hal_deadline until)
+/* OPEN's body. It is kept, for the options of a device are there only while it is being opened. */
+static int make_question(struct hal_device *dev, struct remote *remote)
 {
-    struct remote *remote = remote_of(dev);
     uint8_t body[OPEN_MAX];
     struct wire_writer writer = {.at = body, .left = sizeof(body)};
-    struct request request = {.type = WIRE_OPEN, .lane = WIRE_LANE_NONE};
-    struct hal_value lease;
-    struct answer answer;
-    int err;
+    struct hal_value lease, reconnect;
+    int err = hal_device_option(dev, "lease", &lease);
 
-    err = hal_device_option(dev, "lease", &lease);
+    if (err >= 0)
+        err = hal_device_option(dev, "reconnect", &reconnect);
+    if (err < 0)
+        return err;
     wire_add_text(&writer, remote->device);
-    wire_add_number(&writer, err >= 0 && !strcmp(lease.s, "exclusive") ? 2 : 1, 1);
-    wire_add_number(&writer, 0, 3);
+    wire_add_number(&writer, !strcmp(lease.s, "shared") ? 1 : 2, 1);
+    wire_add_number(&writer, !strcmp(lease.s, "takeover"), 1);
+    wire_add_number(&writer, (uint64_t)reconnect.i, 2);
     err = add_options(dev, &writer);
     if (err)
         return err;
-    request.tail = body;
-    request.tail_size = (size_t)(writer.at - body);
-    err = remote_exchange(dev, &request, &answer, until);
+    remote->question_size = (size_t)(writer.at - body);
+    remote->question = malloc(remote->question_size);
+    if (!remote->question)
+        return -ENOMEM;
+    memcpy(remote->question, body, remote->question_size);
+    return 0;
+}
+
+static int ask_to_open(struct hal_device *dev, struct remote *remote, struct answer *answer,
+                       hal_deadline until)
+{
+    struct request request = {.type = WIRE_OPEN,
+                              .lane = WIRE_LANE_NONE,
+                              .tail = remote->question,
+                              .tail_size = remote->question_size};
+
+    return remote_exchange(dev, &request, answer, until);
+}
+
+int remote_open(struct hal_device *dev, hal_deadline until)
+{
+    struct remote *remote = remote_of(dev);
+    struct answer answer;
+    int err = make_question(dev, remote);
+
+    if (!err)
+        err = ask_to_open(dev, remote, &answer, until);
     if (err)
         return err;
     err = take_device(dev, remote, &answer);
-    remote_answer_free(&request, &answer);
+    free(answer.body);
     if (!err)
         hal_device_set_attributes(dev, remote->attributes, remote->attribute_count);
+    return err;
+}
+
+int remote_open_again(struct hal_device *dev, hal_deadline until)
+{
+    struct remote *remote = remote_of(dev);
+    char driver[HAL_NAME_MAX + 1];
+    struct wire_reader body;
+    struct answer answer;
+    int err = ask_to_open(dev, remote, &answer, until);
+
+    if (err)
+        return err;
+    body = (struct wire_reader){.at = answer.body, .left = answer.length};
+    take_lease(remote, &body, driver);
+    if (strcmp(driver, remote->driver) || wire_number(&body, 2) != remote->attribute_count ||
+        body.failed)
+        err = hal_fail_plain(-EPROTO, "use", hal_device_uri(dev),
+                             "the link was lost, and the device over there is another one now");
+    free(answer.body);
+    return err;
+}
+
+int remote_resume(struct hal_device *dev, hal_deadline until)
+{
+    struct remote *remote = remote_of(dev);
+    uint8_t head[8 + sizeof(remote->secret) + 8];
+    struct request request = {
+        .type = WIRE_RESUME, .lane = WIRE_LANE_NONE, .head = head, .head_size = sizeof(head)};
+    struct answer answer;
+    struct wire_reader body;
+    uint64_t position;
+    int err;
+
+    wire_put(head, remote->lease, 8);
+    memcpy(head + 8, remote->secret, sizeof(remote->secret));
+    wire_put(head + 8 + sizeof(remote->secret), remote->stream.position, 8);
+    err = remote_exchange(dev, &request, &answer, until);
+    if (err)
+        return err;
+    body = (struct wire_reader){.at = answer.body, .left = answer.length};
+    position = wire_number(&body, 8);
+    for (int lane = WIRE_LANE_READ; lane < WIRE_LANE_NONE; lane++)
+        remote->last_ids[lane] = (uint32_t)wire_number(&body, 4);
+    if (body.failed || position < remote->stream.position)
+        err = hal_fail_plain(-EPROTO, "use", hal_device_uri(dev), "the answer is damaged");
+    else if (position > remote->stream.position)
+        remote_stream_gap(remote, position - remote->stream.position, false);
+    free(answer.body);
     return err;
 }

@@ -22,6 +22,7 @@ struct pending {
     bool answered; /* what follows is the answer */
     bool given_up; /* whoever asked has gone: the answer is kept for reads, else dropped */
     uint32_t id;
+    unsigned link; /* the one it was sent on */
     uint8_t flags; /* of the answer */
     uint8_t *into; /* where its body goes when it fits and is no error; NULL: to `body` */
     size_t room;
@@ -42,6 +43,10 @@ struct stream {
     int failed;        /* reading failed over there, and is not told: a negative errno */
     bool paused;       /* it was told: the next read asks to go on */
     char why[200];     /* it failed */
+    bool gap;          /* bytes were lost with a link, and it is not told */
+    size_t before;     /* what is in the ring of before the gap */
+    uint64_t lost;     /* bytes in all */
+    uint64_t gap_size; /* 0: not known */
 };
 
 /* Which part of a frame comes in. */
@@ -78,6 +83,20 @@ struct remote {
     unsigned send_waiters;
     size_t taken; /* of the answer to READ, bytes that were handed out */
     uint32_t last_ids[WIRE_LANES];
+    int64_t heard; /* when the last frame came; hal_now() */
+
+    unsigned links;        /* how many there have been */
+    unsigned keep;         /* seconds for which a lost link is dialled again; 0: it is not */
+    int64_t lost_at;       /* hal_now() */
+    bool dialling;         /* somebody does; he alone uses the link */
+    enum hal_lane dialler; /* his */
+    unsigned chance;       /* of rand_r(3) */
+    uint8_t *question;     /* the body of OPEN */
+    size_t question_size;
+    uint64_t lease;
+    uint8_t secret[16];
+    unsigned lease_anew; /* how often it was lost for good, and taken anew */
+    int64_t reconnects;
     int64_t token_until; /* when ours ends, ms since 1970, as the agent has it */
     struct pending pending[WIRE_LANES];
 
@@ -99,6 +118,7 @@ int remote_address(struct hal_device *dev, struct remote *remote);
 
 /* tls.c */
 int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline until);
+void remote_hang_up(struct remote *remote); /* what is left can dial again */
 void remote_disconnect(struct remote *remote);
 const char *remote_openssl_reason(const SSL *ssl);
 
@@ -125,6 +145,11 @@ int remote_break(struct hal_device *dev, struct remote *remote, int err, const c
 int remote_lost(struct hal_device *dev, struct remote *remote);
 void remote_wake(struct hal_device *dev, struct remote *remote, enum wire_lane lane);
 void remote_quiet(struct remote *remote);
+void remote_wake_all(struct hal_device *dev);
+/* Wait with the lock given up. */
+int remote_wait(struct hal_device *dev, struct remote *remote, enum wire_lane lane, int fd,
+                int events, hal_deadline until);
+enum hal_lane remote_lane(const struct remote *remote, enum wire_lane lane);
 
 /* What a request is, and where its answer goes. */
 struct request {
@@ -148,8 +173,6 @@ struct answer {
 int remote_say(struct hal_device *dev, const struct request *request, hal_deadline until);
 
 int remote_send(struct hal_device *dev, const struct request *request, hal_deadline until);
-int remote_answer(struct hal_device *dev, const struct request *request, struct answer *answer,
-                  hal_deadline until);
 int remote_exchange(struct hal_device *dev, const struct request *request, struct answer *answer,
                     hal_deadline until);
 void remote_answer_free(const struct request *request, struct answer *answer);
@@ -169,7 +192,14 @@ int remote_stream_begin(struct hal_device *dev);
 int remote_grant(struct hal_device *dev, size_t bytes);
 ssize_t remote_stream_read(struct hal_device *dev, void *buf, size_t len);
 
+void remote_stream_gap(struct remote *remote, uint64_t size, bool unknown);
+
+/* reconnect.c: 0 when the link is there (again) */
+int remote_redial(struct hal_device *dev, enum wire_lane lane, hal_deadline until);
+
 /* opening.c */
+int remote_resume(struct hal_device *dev, hal_deadline until);
+int remote_open_again(struct hal_device *dev, hal_deadline until);
 int remote_hello(struct hal_device *dev, hal_deadline until);
 int remote_open(struct hal_device *dev, hal_deadline until);
 

@@ -88,6 +88,9 @@ static size_t from_ring(struct stream *stream, uint8_t *to, size_t room)
 {
     size_t taken = 0;
 
+    if (stream->gap)
+        room = room < stream->before ? room : stream->before;
+
     while (taken < room && stream->fill) {
         size_t run = RING - stream->head < stream->fill ? RING - stream->head : stream->fill;
 
@@ -97,6 +100,8 @@ static size_t from_ring(struct stream *stream, uint8_t *to, size_t room)
         stream->fill -= run;
         taken += run;
     }
+    if (stream->gap)
+        stream->before -= taken;
     return taken;
 }
 
@@ -106,7 +111,7 @@ static size_t take(struct hal_device *dev, struct remote *remote, uint8_t *to, s
     struct stream *stream = &remote->stream;
     size_t taken = from_ring(stream, to, room);
 
-    if (taken)
+    if (taken || stream->gap)
         return taken;
     stream->direct = to;
     stream->wanted = room;
@@ -117,12 +122,43 @@ static size_t take(struct hal_device *dev, struct remote *remote, uint8_t *to, s
     return taken;
 }
 
+void remote_stream_gap(struct remote *remote, uint64_t size, bool unknown)
+{
+    struct stream *stream = &remote->stream;
+
+    if (!(remote->flags & WIRE_STREAM))
+        return;
+    if (!stream->gap)
+        stream->before = stream->fill;
+    stream->gap_size = unknown || (stream->gap && !stream->gap_size) ? 0 : stream->gap_size + size;
+    stream->gap = true;
+    stream->lost += size;
+    stream->position = unknown ? 0 : stream->position + size;
+}
+
+static int gap_failed(struct hal_device *dev, struct stream *stream)
+{
+    uint64_t size = stream->gap_size;
+
+    stream->gap = false;
+    stream->gap_size = 0;
+    if (!size)
+        return hal_fail_plain(-EOVERFLOW, "read", hal_device_uri(dev),
+                              "bytes were lost while the link was down, how many is not known; "
+                              "reading goes on");
+    return hal_fail_plain(-EOVERFLOW, "read", hal_device_uri(dev),
+                          "%llu bytes were lost while the link was down; reading goes on",
+                          (unsigned long long)size);
+}
+
 /* The end, a failure over there, the end of the link: after all that came before. */
 static ssize_t no_more(struct hal_device *dev, struct remote *remote)
 {
     struct stream *stream = &remote->stream;
     int err = stream->failed;
 
+    if (stream->gap)
+        return gap_failed(dev, stream);
     if (stream->ended || stream->failed) {
         stream->paused = true; /* the next grant lets it go on */
         stream->ended = false;
@@ -148,10 +184,14 @@ int remote_stream_begin(struct hal_device *dev)
 {
     struct remote *remote = remote_of(dev);
 
+    size_t free;
+
     pthread_mutex_lock(&remote->lock);
-    remote->stream.credit = RING;
+    free = RING - remote->stream.fill;
+    remote->stream.credit = (uint32_t)free;
+    remote->stream.owed = 0;
     pthread_mutex_unlock(&remote->lock);
-    return remote_grant(dev, RING);
+    return remote_grant(dev, free);
 }
 
 ssize_t remote_stream_read(struct hal_device *dev, void *buf, size_t len)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <openssl/err.h>
+#include <openssl/sslerr.h>
 #include <openssl/x509v3.h>
 
 #include "remote.h"
@@ -39,22 +40,37 @@ const char *remote_openssl_reason(const SSL *ssl)
 
 static int wait_for(struct hal_device *dev, int fd, int events, hal_deadline until)
 {
-    int got = hal_device_wait(dev, HAL_LANE_CONTROL, fd, events, until);
+    int got = hal_device_wait(dev, remote_of(dev)->dialler, fd, events, until);
 
     return got < 0 ? got : 0;
+}
+
+static void set(int fd, int level, int name, int value)
+{
+    setsockopt(fd, level, name, &value, sizeof(value)); /* what it cannot do it does without */
+}
+
+/* Small frames go at once, and a machine that is gone is found. */
+static void tune(int fd)
+{
+    set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 10);
+    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 2);
+    set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 10000);
 }
 
 static int connect_one(struct hal_device *dev, struct remote *remote, const struct addrinfo *to,
                        hal_deadline until)
 {
-    int one = 1, failure = 0, err;
+    int failure = 0, err;
     socklen_t size = sizeof(failure);
 
     remote->fd = socket(to->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (remote->fd < 0)
         return -errno;
-    setsockopt(remote->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    setsockopt(remote->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    tune(remote->fd);
     if (connect(remote->fd, to->ai_addr, to->ai_addrlen) && errno != EINPROGRESS)
         return -errno;
     err = wait_for(dev, remote->fd, POLLOUT, until);
@@ -101,6 +117,25 @@ static int check_protocol(struct hal_device *dev, struct remote *remote)
                           "what answers there does not speak hal/1");
 }
 
+/* It hung up, or one of the two has not proved what it should. */
+static int handshake_failed(struct hal_device *dev, struct remote *remote, int result)
+{
+    unsigned long code = ERR_peek_last_error();
+    bool ended = SSL_get_error(remote->ssl, result) == SSL_ERROR_SYSCALL ||
+                 ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+
+    if (ended && SSL_get_verify_result(remote->ssl) == X509_V_OK) {
+        ERR_clear_error();
+        return hal_fail_plain(-ECONNRESET, "open", hal_device_uri(dev),
+                              "%s port %s closed the connection during the handshake: it has too "
+                              "many already, or is no hal-agent",
+                              remote->host, remote->port);
+    }
+    return hal_fail_plain(-EACCES, "open", hal_device_uri(dev),
+                          "the other end has not proved to be %.36s: %s", remote->name,
+                          remote_openssl_reason(remote->ssl));
+}
+
 static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline until)
 {
     X509_VERIFY_PARAM *verify;
@@ -124,9 +159,7 @@ static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline
             err = wait_for(dev, remote->fd, POLLOUT, until);
             break;
         default:
-            return hal_fail_plain(-EACCES, "open", hal_device_uri(dev),
-                                  "the other end has not proved to be %.36s: %s", remote->name,
-                                  remote_openssl_reason(remote->ssl));
+            return handshake_failed(dev, remote, result);
         }
     }
     return err ? err : check_protocol(dev, remote);
@@ -137,22 +170,29 @@ static int make_ready(struct hal_device *dev, struct remote *remote)
 {
     struct epoll_event event = {.events = EPOLLIN};
 
-    remote->ready = epoll_create1(EPOLL_CLOEXEC);
-    remote->news = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (remote->ready < 0 || remote->news < 0 ||
-        epoll_ctl(remote->ready, EPOLL_CTL_ADD, remote->fd, &event) ||
-        epoll_ctl(remote->ready, EPOLL_CTL_ADD, remote->news, &event) ||
-        fcntl(remote->ready, F_SETFL, O_NONBLOCK))
+    if (remote->ready < 0) { /* it stays the same over all links */
+        remote->ready = epoll_create1(EPOLL_CLOEXEC);
+        remote->news = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (remote->ready < 0 || remote->news < 0 ||
+            epoll_ctl(remote->ready, EPOLL_CTL_ADD, remote->news, &event) ||
+            fcntl(remote->ready, F_SETFL, O_NONBLOCK))
+            return hal_fail(-errno, "open", hal_device_uri(dev), "epoll");
+    }
+    if (epoll_ctl(remote->ready, EPOLL_CTL_ADD, remote->fd, &event))
         return hal_fail(-errno, "open", hal_device_uri(dev), "epoll");
     return 0;
 }
 
 int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline until)
 {
-    int err = remote_credentials(dev, remote->folder, &remote->credentials);
+    struct credentials *credentials;
+    int err = remote_credentials(dev, remote->folder, &credentials);
 
-    if (!err)
-        err = connect_any(dev, remote, until);
+    if (err)
+        return err;
+    remote_credentials_free(remote->credentials); /* of the link before */
+    remote->credentials = credentials;
+    err = connect_any(dev, remote, until);
     if (!err)
         err = handshake(dev, remote, until);
     if (!err)
@@ -160,14 +200,29 @@ int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline u
     return err;
 }
 
+void remote_hang_up(struct remote *remote)
+{
+    SSL_free(remote->ssl);
+    remote->ssl = NULL;
+    ERR_clear_error();
+    if (remote->fd >= 0) {
+        shutdown(remote->fd, SHUT_RDWR); /* a forked child may have the socket as well */
+        close(remote->fd);
+    }
+    remote->fd = -1;
+    if (remote->body_owned)
+        free(remote->body);
+    remote->body = NULL;
+    remote->body_owned = false;
+    remote->phase = PHASE_HEADER;
+    remote->got = 0;
+}
+
 void remote_disconnect(struct remote *remote)
 {
     if (remote->ssl && !remote->broken)
         SSL_shutdown(remote->ssl); /* close_notify, if it can go at once */
-    SSL_free(remote->ssl);
-    ERR_clear_error();
-    if (remote->fd >= 0)
-        close(remote->fd);
+    remote_hang_up(remote);
     if (remote->news >= 0)
         close(remote->news);
 }
