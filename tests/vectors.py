@@ -99,19 +99,22 @@ AGENT = {
 """Seeds of tests/fuzz/fuzz_agent.cc."""
 
 
+STREAM = b"\1\0\0\0\7\0\0\0"  # flags and lease of OPEN's answer
 OPENED = ("hello answer", "open answer", "get answer, int", "set answer", "get answer, choice")
 REMOTE = {
-    "refused": b"\xff" + answers("hello refused"),
-    "stream": b"\x3f" + answers(*OPENED, "set answer", "data", "write answer", "data, the end"),
-    "notice": b"\xff" + answers(*OPENED[:3], "notice", "set answer", "data", "ping answer"),
-    "bytes": b"\xff"
-    + answers("hello answer", "open answer").replace(b"\1\0\0\0\7\0\0", b"\0\0\0\0\7\0\0")
+    "refused": b"\x7f\xff" + answers("hello refused"),
+    "stream": b"\x3f\xff" + answers(*OPENED, "set answer", "data", "write answer", "data, the end"),
+    "notice": b"\x7f\xff" + answers(*OPENED[:3], "notice", "set answer", "data", "ping answer"),
+    "bytes": b"\x7f\xff"
+    + answers("hello answer", "open answer").replace(STREAM, b"\0" + STREAM[1:])
     + answers(*OPENED[2:], "set answer", "read answer", "write answer"),
-    "memory": b"\x0f"
-    + answers("hello answer", "open answer").replace(b"\1\0\0\0\7\0\0", b"\2\0\0\0\7\0\0")
+    "memory": b"\x0f\xff"
+    + answers("hello answer", "open answer").replace(STREAM, b"\2" + STREAM[1:])
     + answers(
         *OPENED[2:], "set answer", "read_at answer, first piece", "read_at answer, last piece"
     ),
+    "resumed": b"\xff\x80" + 2 * answers("hello answer", "open answer", "get answer, int"),
+    "lost": b"\xff\x90" + answers(*OPENED) + answers("hello answer", "resume answer", "data"),
 }
 """Seeds of tests/fuzz/fuzz_remote.c."""
 

@@ -4,7 +4,8 @@
  * program opens the device and uses all that a device has. TLS is left out, and the judgement of
  * tokens (fuzz_token.c): what is below gives the input and takes the requests.
  *
- * Input: length of the pieces; then frames, the first of which answers HELLO, the second OPEN.
+ * Input: length of the pieces, and whether a lost link is dialled again; share of the first link;
+ * then frames, the first of which answers HELLO, the second OPEN, or RESUME on the next link.
  */
 #include <errno.h>
 #include <poll.h>
@@ -24,7 +25,8 @@
 
 static struct {
     const uint8_t *at;
-    size_t left;
+    size_t left; /* of this link */
+    size_t next; /* of the next one */
     size_t piece;
     unsigned turn;
 } input;
@@ -79,20 +81,39 @@ int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline u
 {
     struct epoll_event event = {.events = EPOLLIN};
 
-    (void)dev;
     (void)until;
+    if (!input.left && !input.next)
+        return hal_fail_plain(-EACCES, "open", hal_device_uri(dev), "there is no more input");
+    if (!input.left) {
+        input.left = input.next;
+        input.next = 0;
+    }
+    if (remote->ready < 0) {
+        remote->news = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        remote->ready = epoll_create1(EPOLL_CLOEXEC);
+    }
     remote->fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC); /* always readable, and writable */
-    remote->news = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    remote->ready = epoll_create1(EPOLL_CLOEXEC);
     MUST(remote->fd >= 0 && remote->news >= 0 && remote->ready >= 0);
     MUST(!epoll_ctl(remote->ready, EPOLL_CTL_ADD, remote->fd, &event));
     return 0;
 }
 
-void remote_disconnect(struct remote *remote)
+void remote_hang_up(struct remote *remote)
 {
     if (remote->fd >= 0)
         close(remote->fd);
+    remote->fd = -1;
+    if (remote->body_owned)
+        free(remote->body);
+    remote->body = NULL;
+    remote->body_owned = false;
+    remote->phase = PHASE_HEADER;
+    remote->got = 0;
+}
+
+void remote_disconnect(struct remote *remote)
+{
+    remote_hang_up(remote);
     if (remote->news >= 0)
         close(remote->news);
 }
@@ -173,13 +194,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!registered)
         MUST(!hal_register_driver("fuzzed", hal_plugin.ops));
     registered = true;
-    if (!size)
+    if (size < 2)
         return 0;
-    input.at = data + 1;
-    input.left = size - 1;
-    input.piece = data[0] + 1u;
+    size -= 2;
+    input.at = data + 2;
+    input.left = size * data[1] / 255;
+    input.next = size - input.left;
+    input.piece = (data[0] & 0x7f) + 1u;
     input.turn = 0;
-    dev = hal_open(URI, HAL_FOREVER);
+    dev = hal_open(data[0] & 0x80 ? URI "&reconnect=5" : URI, HAL_FOREVER);
     MUST(dev != 0);
     if (dev < 0) {
         MUST(hal_last_errno() == -dev && *hal_last_error());
