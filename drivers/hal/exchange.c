@@ -662,6 +662,8 @@ int remote_exchange(struct hal_device *dev, const struct request *request, struc
     uint32_t id = 0;
     bool lost;
 
+    if (request->lane != WIRE_LANE_NONE)
+        remote_look(dev, request->lane);
     for (;;) {
         int err = exchange_once(dev, remote, request, answer, &id, &lost, until);
 

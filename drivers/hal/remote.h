@@ -97,7 +97,9 @@ struct remote {
     uint8_t secret[16];
     unsigned lease_anew; /* how often it was lost for good, and taken anew */
     int64_t reconnects;
-    int64_t token_until; /* when ours ends, ms since 1970, as the agent has it */
+    _Atomic int64_t look_at; /* hal_now() from which a call looks after token and revocations */
+    uint64_t token_sum;      /* of the one that was sent last */
+    int64_t token_until;     /* when ours ends, ms since 1970, as the agent has it */
     struct pending pending[WIRE_LANES];
 
     char driver[HAL_NAME_MAX + 1]; /* the one that serves it over there */
@@ -197,6 +199,10 @@ void remote_stream_gap(struct remote *remote, uint64_t size, bool unknown);
 /* reconnect.c: 0 when the link is there (again) */
 int remote_redial(struct hal_device *dev, enum wire_lane lane, hal_deadline until);
 
+/* renew.c: look after token and revocations, if it is time; a checksum */
+void remote_look(struct hal_device *dev, enum wire_lane lane);
+uint64_t remote_sum(const char *text);
+
 /* opening.c */
 int remote_resume(struct hal_device *dev, hal_deadline until);
 int remote_open_again(struct hal_device *dev, hal_deadline until);
@@ -204,8 +210,6 @@ int remote_hello(struct hal_device *dev, hal_deadline until);
 int remote_open(struct hal_device *dev, hal_deadline until);
 
 /* values.c */
-bool remote_take_value(struct wire_reader *reader, struct hal_value *value);
-void remote_add_value(struct wire_writer *writer, const struct hal_value *value);
 int remote_get(struct hal_device *dev, const struct hal_attribute *attribute,
                struct hal_value *out);
 int remote_set(struct hal_device *dev, const struct hal_attribute *attribute,
