@@ -211,7 +211,7 @@ static int judge_claims(struct hal_device *dev, const struct remote *remote, con
 {
     char wanted[UUID_LENGTH + 1];
 
-    snprintf(wanted, sizeof(wanted), "%s", remote->name); /* the host name begins with the UUID */
+    snprintf(wanted, sizeof(wanted), "%.*s", UUID_LENGTH, remote->name); /* its first label */
     if (!is_ours(claims, remote->ssl))
         return refuse(dev, "another authority made it");
     if (!says(claims, "sub", wanted))
