@@ -73,18 +73,18 @@ def test_native_files(names: set[str], source: Path) -> None:
 
 
 def test_python_files(names: set[str], source: Path) -> None:
-    """Every file of hal/, and of hal/discovery through its link; of ours nothing else."""
+    """Every file of hal/, of hal/discovery through its link, and of autoglm/; nothing else."""
     wanted = {
-        f"hal/{path.relative_to(source / 'hal')}"
-        for folder in (source / "hal", *(source / "hal").glob("*/"))
+        str(path.relative_to(source))
+        for folder in (source / "autoglm", source / "hal", *(source / "hal").glob("*/"))
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     native = {name for name in names if name.startswith("hal/_native/") or name.endswith(".so")}
-    ours = {name for name in names if name.startswith("hal/")} - native
+    ours = {name for name in names if name.startswith(("autoglm/", "hal/"))} - native
     assert ours == wanted
     tops = {name.split("/", 1)[0] for name in names}
-    assert tops == {"hal", "open_autoglm-0.1.0.dist-info"}
+    assert tops == {"autoglm", "hal", "open_autoglm-0.1.0.dist-info"}
 
 
 def test_extension_modules(names: set[str]) -> None:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The back ends that come with open-autoglm, one engine a file."""

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model takes and gives: names, element types, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+
+Array = npt.NDArray[Any]
+"""An array of any element type."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output.
+
+    Attributes:
+        name: As the source model has it.
+        dtype: The element type, as numpy calls it: ``float32``, ``int64`` ...
+        shape: Extents; a text is a dynamic one, by its name. The same name is the same extent
+            wherever it stands in one call.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest of an artifact has it."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TensorSpec:
+        """From a manifest.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is no such description.
+        """
+        shape = tuple(_extent(extent) for extent in value["shape"])
+        return cls(str(value["name"]), np.dtype(value["dtype"]).name, shape)
+
+
+def _extent(value: object) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f"an extent is a number or a name, not {value!r}")
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"an extent is 0 or more, not {value}")
+    return value
+
+
+def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> None:
+    """Hold the inputs of a call against what the model takes.
+
+    Raises:
+        InputError: One is missing, unknown, or of another type or shape; the sentence says which.
+    """
+    names = {spec.name for spec in specs}
+    for name in inputs:
+        if name not in names:
+            raise InputError(f"no input {name!r}; the model takes: {', '.join(map(str, specs))}")
+    extents: dict[str, int] = {}
+    for spec in specs:
+        array = inputs.get(spec.name)
+        if array is None:
+            raise InputError(f"input {spec.name!r} is missing; the model takes {spec}")
+        _check_input(spec, array, extents)
+
+
+def _check_input(spec: TensorSpec, array: Array, extents: dict[str, int]) -> None:
+    if array.dtype.name != spec.dtype:
+        raise InputError(
+            f"input {spec.name!r} is of {array.dtype.name}, the model takes {spec};"
+            f" convert it: array.astype({spec.dtype!r})"
+        )
+    if array.ndim != len(spec.shape):
+        raise InputError(f"input {spec.name!r} has shape {array.shape}, the model takes {spec}")
+    for extent, wanted in zip(array.shape, spec.shape, strict=True):
+        if isinstance(wanted, str):
+            wanted = extents.setdefault(wanted, extent)  # noqa: PLW2901 - the name's extent
+        if extent != wanted:
+            raise InputError(
+                f"input {spec.name!r} has shape {array.shape}, the model takes {spec}"
+                + (f" with {_known(spec, extents)}" if _known(spec, extents) else "")
+            )
+
+
+def _known(spec: TensorSpec, extents: Mapping[str, int]) -> str:
+    named = (extent for extent in spec.shape if isinstance(extent, str) and extent in extents)
+    return ", ".join(f"{name} = {extents[name]}" for name in named)
