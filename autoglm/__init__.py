@@ -13,6 +13,8 @@ The guide is docs/autoglm.md. autoglm uses nothing of ``hal`` but what is public
 
 from __future__ import annotations
 
+from .devices import devices
 from .errors import Error
+from .loaded import Loaded, load
 
-__all__ = ["Error"]
+__all__ = ["Error", "Loaded", "devices", "load"]

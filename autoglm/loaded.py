@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that is ready to be called: `load`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+
+from .artifact import Artifact
+from .backend import Executable, backend
+from .device import Device
+from .dispatch import Candidate, Choice, choose
+from .errors import ArtifactError, DeviceError, Error
+from .files import ArtifactFiles
+from .manifest import ModelInfo
+from .tensor import Array, TensorSpec, check_inputs
+
+log = logging.getLogger("autoglm")
+
+
+def load(
+    path: str | os.PathLike[str],
+    device: int | str | None = None,
+    *,
+    threads: int = 0,
+    without: Collection[str] = (),
+) -> Loaded:
+    """Make a model ready on a device.
+
+    Args:
+        path: An artifact.
+        device: The number, or the kind (``cpu``, ``vulkan`` ...), of the only device to use; None
+            for the one on which it is expected to be fastest, and the next when that one fails.
+        threads: For one call, where the device is the processor; 0 for every one.
+        without: Names of candidates that are not to be used (`Candidate.name`).
+
+    Returns:
+        The model. The caller closes it, best by ``with``.
+
+    Raises:
+        OSError: The artifact cannot be read.
+        ArtifactError: It is damaged, or of a later version; the class says which.
+        WrongTarget: It holds nothing for the device.
+        TargetUnavailable: What it was compiled for, or an engine, is not here.
+        DeviceError: There is no such device, or every one failed.
+    """
+    artifact = Artifact(path)
+    try:
+        return Loaded(artifact, choose(artifact, device, without), threads)
+    except BaseException:
+        artifact.close()
+        raise
+
+
+class Loaded:
+    """A model on a device. Threads may share it; calls wait for one another where the engine must.
+
+    When the device fails, in a call or before, the next candidate is loaded and the call is made
+    there: it takes longer, and nobody sees more of it than a warning in the log ``autoglm``.
+
+    Attributes:
+        info: The source model.
+        choice: Every candidate, and why others were refused.
+        candidate: What runs now.
+    """
+
+    info: ModelInfo
+    choice: Choice
+    candidate: Candidate
+
+    def __init__(self, artifact: Artifact, choice: Choice, threads: int = 0) -> None:
+        """Load the first candidate that can be.
+
+        Args:
+            artifact: Taken over: `close` closes it.
+            choice: From `dispatch.choose`.
+            threads: For one call.
+        """
+        self.info = artifact.manifest.model
+        self.choice = choice
+        self._artifact = artifact
+        self._threads = threads
+        self._waiting = list(choice.candidates)
+        self._reasons: list[str] = []
+        self._done: list[tuple[Executable, ArtifactFiles]] = []
+        self._lock = threading.Lock()
+        self._executable: Executable | None = self._next()
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """What it takes."""
+        return self.info.inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        """What it gives."""
+        return self.info.outputs
+
+    @property
+    def device(self) -> Device:
+        """Where it runs now."""
+        return self.candidate.device
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once.
+
+        Args:
+            inputs: An array for each of `inputs`; not changed, and not kept.
+
+        Returns:
+            An array for each of `outputs`, the caller's own.
+
+        Raises:
+            InputError: They do not fit the model.
+            DeviceError: Every device failed; the sentence says how each did.
+        """
+        check_inputs(self.info.inputs, inputs)
+        while True:
+            executable = self._executable
+            if executable is None:
+                raise self._closed()
+            try:
+                if executable.concurrent:
+                    return executable.run(inputs)
+                with self._lock:
+                    if executable is self._executable:
+                        return executable.run(inputs)
+            except DeviceError as error:
+                self._give_up(executable, error)
+
+    async def acall(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """As a call, for asyncio: the event loop goes on meanwhile."""
+        return await asyncio.to_thread(self, inputs)
+
+    def close(self) -> None:
+        """Give device and artifact back; once nobody is in a call."""
+        with self._lock:
+            self._executable = None
+            self._waiting.clear()
+            for executable, files in self._done:
+                executable.close()
+                files.close()
+            self._done.clear()
+            self._artifact.close()
+
+    def __enter__(self) -> Loaded:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _give_up(self, executable: Executable, error: DeviceError) -> None:
+        """Put the next candidate in the place of one that failed."""
+        with self._lock:
+            if executable is not self._executable:
+                return  # another thread's call has done it
+            self._note(error)
+            self._executable = None
+            self._executable = self._next()
+
+    def _next(self) -> Executable:
+        while self._waiting:
+            self.candidate = self._waiting.pop(0)
+            files = ArtifactFiles(self._artifact, self.candidate.program)
+            try:
+                executable = backend(self.candidate.program.backend).load(
+                    self.candidate.program, files, self.candidate.device, self._threads
+                )
+            except (Error, OSError, MemoryError) as error:
+                files.close()
+                if isinstance(error, ArtifactError) and not self._waiting:
+                    raise
+                self._note(error)
+                continue
+            self._done.append((executable, files))
+            log.info("%s: %s", self.info.name, self.candidate)
+            return executable
+        raise self._closed()
+
+    def _note(self, error: BaseException) -> None:
+        self._reasons.append(f"{self.candidate.name}: {error}")
+        left = f", {len(self._waiting)} left" if self._waiting else ", none is left"
+        log.warning("%s: %s failed%s: %s", self.info.name, self.candidate.name, left, error)
+
+    def _closed(self) -> DeviceError:
+        reasons = "; ".join(self._reasons) or "it was closed"
+        return DeviceError(f"run {self.info.name}: no device is left: {reasons}; load it anew")
