@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model in a process of its own, which may die: another takes its place, and no call is lost.
+
+Engines and drivers are large programs in other languages; one that crashes, or that the kernel
+kills for want of memory, must not take the service with it. The other side is `work`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import errors
+from .artifact import Artifact
+from .errors import DeviceError, Error
+from .exchange import Region
+from .manifest import ModelInfo
+from .tensor import Array, check_inputs
+from .work import LARGEST_MESSAGE
+
+TRIES = 3
+"""How often one call is made before it, and not the worker, is taken to be the fault."""
+BACKOFF = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds before each further attempt to start a process; the last one for ever."""
+
+log = logging.getLogger("autoglm")
+
+
+@dataclass
+class _Call:
+    inputs: Mapping[str, Array]
+    answer: asyncio.Future[dict[str, Array]]
+    tries: int = 0
+
+
+class Worker:
+    """Calls a model in another process, one call at a time, in the order they came.
+
+    It belongs to one event loop. A process that dies, or does not answer in `stall` seconds, is
+    replaced, and its call is made again, at most `TRIES` times in all; a candidate under which a
+    call died twice is left out.
+
+    Args:
+        path: An artifact.
+        device: As `autoglm.load` takes it.
+        threads: For one call, where the device is the processor; 0 for every one.
+        memory: Bytes of its own that the process may have (RLIMIT_DATA of setrlimit(2)); 0: any.
+        stall: Seconds.
+        largest: Bytes of the outputs of one call.
+
+    Attributes:
+        info: The source model.
+        candidate: Name of what runs (`dispatch.Candidate.name`); empty while nothing does.
+        deaths: How many processes have ended without being told to.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: int | str | None = None,
+        *,
+        threads: int = 0,
+        memory: int = 0,
+        stall: float = 120.0,
+        largest: int = 1 << 30,
+    ) -> None:
+        self._path = Path(path).absolute()
+        with Artifact(self._path) as artifact:
+            self.info: ModelInfo = artifact.manifest.model
+        self.candidate = ""
+        self.deaths = 0
+        self._asked: dict[str, Any] = {
+            "path": str(self._path),
+            "device": device,
+            "threads": threads,
+            "memory": memory,
+            "largest": largest,
+        }
+        self._stall = stall
+        self._without: set[str] = set()
+        self._candidates: list[str] = []
+        self._queue: deque[_Call] = deque()
+        self._current: _Call | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a process is there that has the model loaded."""
+        return bool(self.candidate)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that have not begun."""
+        return len(self._queue)
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 while there is none."""
+        return self._process.pid if self._process else 0
+
+    async def start(self) -> None:
+        """Start the process, and wait until the model is loaded.
+
+        Raises:
+            Error: It cannot be; as `autoglm.load` raises it.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._region = Region.make()
+        started = self._loop.create_future()
+        self._keeper = asyncio.create_task(self._keep(started))
+        try:
+            await asyncio.shield(started)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once. When the caller is cancelled while it waits, it is not run.
+
+        Args:
+            inputs: As `Loaded` takes them; not changed until the call is over.
+
+        Raises:
+            InputError: They do not fit the model.
+            DeviceError: Every device failed, or the process died at each of `TRIES` attempts.
+        """
+        check_inputs(self.info.inputs, inputs)
+        if self._keeper is None:
+            raise DeviceError(f"run {self.info.name}: the worker was stopped")
+        call = _Call(inputs, self._loop.create_future())
+        self._queue.append(call)
+        self._feed()
+        return await call.answer
+
+    async def stop(self) -> None:
+        """End the process. Calls that wait fail."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+            self._region.close()
+        self._fail(DeviceError(f"run {self.info.name}: the worker was stopped"))
+
+    async def _keep(self, started: asyncio.Future[None]) -> None:
+        """Have a process, always."""
+        failures = 0
+        while True:
+            await asyncio.sleep(BACKOFF[min(failures, len(BACKOFF) - 1)])
+            try:
+                await self._live(started)
+                failures = 0
+            except (Error, OSError) as error:
+                failures += 1
+                if not started.done():
+                    started.set_exception(error)
+                    return
+                log.warning("%s: no process can be started: %s", self.info.name, error)
+                self._without.clear()
+                if failures >= TRIES:
+                    self._fail(DeviceError(f"run {self.info.name}: {error}"))
+
+    async def _live(self, started: asyncio.Future[None]) -> None:
+        """The life of one process, to its end.
+
+        Raises:
+            Error, OSError: It could not begin.
+        """
+        link, process = self._spawn()
+        self._process = process
+        try:
+            hello = await self._receive(link)
+            if "error" in hello:
+                raise _raised(hello)
+            self._candidates = hello["candidates"]
+            self.candidate = hello["candidate"]
+            if not started.done():
+                started.set_result(None)
+            ended = self._loop.create_future()
+            self._link = link
+            self._loop.add_reader(link, self._readable, ended)
+            self._feed()
+            await ended
+        finally:
+            self.candidate = ""
+            self._loop.remove_reader(link)
+            link.close()
+            process.kill()
+            code = await asyncio.to_thread(process.wait)
+            self._process = None
+        self._bury(code)
+
+    def _spawn(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            descriptors = theirs.fileno(), self._region.descriptor
+            process = subprocess.Popen(
+                [sys.executable, "-m", "autoglm.work", *map(str, descriptors)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                start_new_session=True,  # a Ctrl-C is for the service, which ends it in order
+            )
+        ours.setblocking(False)
+        ours.send(json.dumps(self._asked | {"without": sorted(self._without)}).encode())
+        return ours, process
+
+    async def _receive(self, link: socket.socket) -> dict[str, Any]:
+        try:
+            message = await asyncio.wait_for(
+                self._loop.sock_recv(link, LARGEST_MESSAGE), self._stall
+            )
+        except (asyncio.TimeoutError, ConnectionError):
+            message = b""
+        if not message:
+            raise DeviceError(f"load {self.info.name}: its process died, or hung, while it loaded")
+        return dict(json.loads(message))
+
+    def _feed(self) -> None:
+        """Begin the next call, when there is one and the process has none."""
+        while self._queue and self._current is None and self.candidate:
+            call = self._queue.popleft()
+            if call.answer.done():  # the caller has gone
+                continue
+            try:
+                slots, end = self._region.put(call.inputs)
+                self._link.send(json.dumps({"slots": slots, "end": end}).encode())
+            except ConnectionError:  # it has just died: the reader will see it
+                self._queue.appendleft(call)
+                return
+            except (Error, OSError, MemoryError) as error:
+                call.answer.set_exception(error)
+                continue
+            self._current = call
+            self._alarm = self._loop.call_later(self._stall, self._stalled)
+
+    def _readable(self, ended: asyncio.Future[None]) -> None:
+        try:
+            message = self._link.recv(LARGEST_MESSAGE)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            message = b""
+        if not message:
+            self._loop.remove_reader(self._link)
+            self.candidate = ""
+            ended.set_result(None)
+            return
+        self._alarm.cancel()
+        call, self._current = self._current, None
+        if call is not None:
+            self._answer(call, json.loads(message))
+        self._feed()
+
+    def _answer(self, call: _Call, message: dict[str, Any]) -> None:
+        if "error" in message:
+            answer: dict[str, Array] | Error = _raised(message)
+        else:
+            self.candidate = message["candidate"]
+            answer = {
+                name: view.copy() for name, view in self._region.take(message["slots"]).items()
+            }
+        self._region.shrink()
+        if call.answer.done():  # the caller has gone
+            return
+        if isinstance(answer, Error):
+            call.answer.set_exception(answer)
+        else:
+            call.answer.set_result(answer)
+
+    def _stalled(self) -> None:
+        log.error("%s: no answer in %g s, its process is killed", self.info.name, self._stall)
+        if self._process is not None:
+            self._process.kill()
+
+    def _bury(self, code: int) -> None:
+        """What a death means for the call that was being made."""
+        self.deaths += 1
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        log.warning("%s: its process ended (%s), another is started", self.info.name, how)
+        call, self._current = self._current, None
+        if call is None or call.answer.done():
+            return
+        self._alarm.cancel()
+        call.tries += 1
+        if call.tries < TRIES:
+            self._blame(call)
+            self._queue.appendleft(call)
+            return
+        self._without.clear()  # it dies everywhere: the fault is the call's
+        call.answer.set_exception(
+            DeviceError(
+                f"run {self.info.name}: the process died in each of {TRIES} attempts, last by {how}"
+            )
+        )
+
+    def _blame(self, call: _Call) -> None:
+        """Leave a candidate out, under which a call died twice, when there is another."""
+        left = [name for name in self._candidates if name not in self._without]
+        if call.tries == TRIES - 1 and len(left) > 1:
+            self._without.add(left[0])
+
+    def _fail(self, error: Error) -> None:
+        waiting = [*([self._current] if self._current else []), *self._queue]
+        self._current = None
+        self._queue.clear()
+        for call in waiting:
+            if not call.answer.done():
+                call.answer.set_exception(error)
+
+
+def _raised(message: Mapping[str, Any]) -> Error:
+    kind: type[Error] = getattr(errors, message["error"])
+    return kind(message["text"])
