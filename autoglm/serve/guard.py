@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands before every route: who may, how much, how long; and what is answered when it fails.
+
+An ASGI middleware, the only one. The routes behind it raise, and it answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import Overloaded
+from .access import Access
+from .answer import ClientGone, problem, status_of
+from .attend import Deadline
+from .limits import Limits
+from .metrics import Metrics
+
+OPEN: Final = ("/health/", "/v2/health/", "/metrics")
+"""Paths that are answered however busy the service is, and to whoever can connect."""
+TIMEOUT_HEADER: Final = b"request-timeout"
+GONE: Final = 499
+"""Counted, never sent: the client left before its answer (nginx's number)."""
+
+log = logging.getLogger("autoglm")
+
+
+@dataclass
+class Tally:
+    """What is being answered.
+
+    Attributes:
+        requests: How many.
+        bytes: Of their bodies, as far as they have come.
+    """
+
+    requests: int = 0
+    bytes: int = 0
+
+
+class Guard:
+    """The middleware.
+
+    What it leaves in the scope of a request: ``deadline`` (`Deadline`), and ``model``, which a
+    route sets to the name that metrics count it under.
+
+    Args:
+        app: What stands behind.
+        limits: How much, how long.
+        tally: Kept by it.
+        metrics: Told of every request.
+        access: Who may; None: whoever can connect.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits, tally: Tally, metrics: Metrics, access: Access | None
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._tally = tally
+        self._metrics = metrics
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer why not."""
+        if scope["type"] != "http" or scope["path"].startswith(OPEN):
+            await self._app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        scope["model"] = ""
+        exchange = _Exchange(receive, send, self._limits, self._tally)
+        self._tally.requests += 1
+        try:
+            await self._pass(scope, exchange)
+        except ClientGone:
+            exchange.status = GONE
+        except Exception as error:  # noqa: BLE001 - every one has an answer
+            await self._fail(scope, exchange, error)
+        finally:
+            self._tally.requests -= 1
+            self._tally.bytes -= exchange.bytes
+            self._metrics.count(scope["model"], exchange.status, time.perf_counter() - begin)
+
+    async def _pass(self, scope: Scope, exchange: _Exchange) -> None:
+        if self._tally.requests > self._limits.requests:
+            raise Overloaded(f"{self._limits.requests} requests are waiting already; ask again")
+        headers = dict(scope["headers"])
+        if self._access is not None:
+            scope["token"] = self._access.admit(headers, scope["certificate"])
+        with Deadline(_seconds(headers, self._limits.deadline)) as deadline:
+            scope["deadline"] = deadline
+            exchange.expect(headers)
+            await self._app(scope, exchange.receive, exchange.send)
+
+    async def _fail(self, scope: Scope, exchange: _Exchange, error: Exception) -> None:
+        status, text = status_of(error)
+        if status == 500:
+            log.error("%s %s", scope["method"], scope["path"], exc_info=error)
+        if exchange.status:
+            raise error  # its answer had begun: the server closes the connection
+        headers = getattr(error, "headers", None) or {}
+        if status == 429:
+            headers = {**headers, "Retry-After": "1"}
+        if exchange.open:
+            headers = {**headers, "Connection": "close"}  # what is left of its body is not read
+        await problem(scope, status, text, headers)(scope, exchange.receive, exchange.send)
+
+
+class _Exchange:
+    """One request and its answer, as bytes."""
+
+    def __init__(self, receive: Receive, send: Send, limits: Limits, tally: Tally) -> None:
+        self._receive = receive
+        self._send = send
+        self._limits = limits
+        self._tally = tally
+        self.bytes = 0
+        self.status = 0
+        self.open = True
+
+    def expect(self, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse what says that it will be too long."""
+        length = headers.get(b"content-length", b"")
+        if length.isdigit():
+            self._bound(int(length))
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.open = message.get("more_body", False)
+            length = len(message.get("body", b""))
+            self.bytes += length
+            self._tally.bytes += length
+            self._bound(0)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+    def _bound(self, more: int) -> None:
+        if self.bytes + more > self._limits.body:
+            text = f"the body is longer than the {self._limits.body} bytes that are taken"
+            raise HTTPException(413, text)
+        if self._tally.bytes + more > self._limits.bodies:
+            raise Overloaded(f"{self._limits.bodies} bytes of requests are held already; ask again")
+
+
+def _seconds(headers: Mapping[bytes, bytes], most: float) -> float:
+    """How long a request may take."""
+    text = headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return most
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise HTTPException(400, "Request-Timeout is a number of seconds, more than 0")
+    return min(seconds, most)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routes of the Open Inference Protocol, version 2 (REST), for every model of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+import hal
+
+from ..tensor import TensorSpec
+from . import wire
+from .access import require
+from .attend import Attendance
+from .body import read_body
+from .model import Graph, Served
+
+HEADER = "Inference-Header-Content-Length"
+JSON = b"application/json"
+BINARY = b"application/octet-stream"
+
+
+def routes(models: Mapping[str, Served]) -> list[BaseRoute]:
+    """For the models that are served, by name; languages are described, and not inferred."""
+    of_model = _Models(models)
+    infer = _Infer(of_model)
+    prefix = "/v2/models/{model}"
+    return [
+        Route(f"{prefix}/infer", infer, methods=["POST"]),
+        Route(f"{prefix}/versions/{{version}}/infer", infer, methods=["POST"]),
+        Route("/v2", _server, methods=["GET"]),
+        Route(prefix, of_model.metadata, methods=["GET"]),
+        Route(f"{prefix}/versions/{{version}}", of_model.metadata, methods=["GET"]),
+        Route(f"{prefix}/ready", of_model.ready, methods=["GET"]),
+        Route(f"{prefix}/versions/{{version}}/ready", of_model.ready, methods=["GET"]),
+    ]
+
+
+async def _server(_request: HttpRequest) -> Response:
+    content = {
+        "name": "open-autoglm",
+        "version": hal.__version__,
+        "extensions": ["binary_tensor_data"],
+    }
+    return _answer(content)
+
+
+class _Models:
+    """What there is, to look at."""
+
+    def __init__(self, models: Mapping[str, Served]) -> None:
+        self._models = models
+
+    def find(self, scope: Scope, access: str) -> Served:
+        """The model that a request names.
+
+        Raises:
+            HTTPException: 404, 403.
+        """
+        parameters = scope["path_params"]
+        model = self._models.get(parameters["model"])
+        if model is None or parameters.get("version", wire.VERSION) != wire.VERSION:
+            raise HTTPException(404, f"no model of that name and version; {self._known()}")
+        require(scope, model.name, access)
+        scope["model"] = model.name
+        return model
+
+    def _known(self) -> str:
+        return f"there are: {', '.join(self._models)} (version {wire.VERSION})"
+
+    async def metadata(self, request: HttpRequest) -> Response:
+        """What it takes and gives."""
+        model = self.find(request.scope, "r")
+        content = {
+            "name": model.name,
+            "versions": [wire.VERSION],
+            "platform": model.candidate or "none",
+            "inputs": _tensors(model.info.inputs),
+            "outputs": _tensors(model.info.outputs),
+        }
+        return _answer(content)
+
+    async def ready(self, request: HttpRequest) -> Response:
+        """Whether it would answer: 200 or 503."""
+        model = self.find(request.scope, "r")
+        content = {"name": model.name, "ready": model.ready}
+        return _answer(content, 200 if model.ready else 503)
+
+
+class _Infer:
+    """Runs a model: an ASGI application, since a route's own Request and Response take time."""
+
+    def __init__(self, models: _Models) -> None:
+        self._models = models
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        model = self._models.find(scope, "rw")
+        if not isinstance(model, Graph):
+            raise HTTPException(400, f"{model.name!r} is a language model: ask /v1/completions")
+        length = _json_length(scope)
+        body = await read_body(receive)
+        request = wire.read(body, length, model.info)
+        with Attendance(receive):
+            outputs = await model.infer(request.inputs)
+        content, head = wire.write(model.info, request, outputs)
+        headers = [(b"content-length", b"%d" % len(content))]
+        if head is None:
+            headers.append((b"content-type", JSON))
+        else:
+            headers.append((b"content-type", BINARY))
+            headers.append((HEADER.lower().encode(), b"%d" % head))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+
+def _json_length(scope: Scope) -> int | None:
+    """How much of the body is JSON, when arrays follow.
+
+    Raises:
+        HTTPException: 415 for another kind of content, as a web page of somebody else could have a
+            browser send; 400 for no number.
+    """
+    length: int | None = None
+    for name, value in scope["headers"]:
+        if name == b"content-type" and not value.lower().startswith((JSON, BINARY)):
+            raise HTTPException(415, "the body is application/json, or application/octet-stream")
+        if name == HEADER.lower().encode():
+            if not value.isdigit() or len(value) > 12:
+                raise HTTPException(400, f"{HEADER} is a number of bytes")
+            length = int(value)
+    return length
+
+
+def _tensors(specs: Iterable[TensorSpec]) -> list[dict[str, object]]:
+    return [wire.tensor(spec) for spec in specs]
+
+
+def _answer(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model as the service has it."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from ..manifest import ModelInfo
+from ..tensor import Array
+from ..worker import Worker
+
+
+class Served(ABC):
+    """One model. It belongs to the event loop of the service.
+
+    Attributes:
+        name: By which requests name it.
+        info: The source model.
+    """
+
+    name: str
+    info: ModelInfo
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether requests would be answered now."""
+
+    @property
+    @abstractmethod
+    def candidate(self) -> str:
+        """What runs it (`dispatch.Candidate.name`); empty while nothing does."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Load it; returns when it is ready.
+
+        Raises:
+            Error: It cannot be.
+        """
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Give everything back; no request is being answered."""
+
+    @classmethod
+    def routes(cls, models: Mapping[str, Served]) -> list[BaseRoute]:
+        """What requests to models of this class go to, besides what every model has.
+
+        Args:
+            models: All that are served, by name.
+        """
+        return []
+
+    @classmethod
+    def describe(cls, models: Mapping[str, Served]) -> dict[str, Any]:
+        """Those routes as OpenAPI's ``paths``."""
+        return {}
+
+
+def kinds(models: Mapping[str, Served]) -> list[type[Served]]:
+    """The classes of models, each once."""
+    return list(dict.fromkeys(type(model) for model in models.values()))
+
+
+class Graph(Served):
+    """A model that maps arrays to arrays, in a worker.
+
+    Args:
+        path: An artifact.
+        device: As `autoglm.load` takes it.
+        threads: For one call; 0 for every processor.
+        memory: Bytes of its own that the worker may have; 0: any.
+        stall: Seconds without an answer after which the worker is replaced.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: int | str | None = None,
+        *,
+        threads: int = 0,
+        memory: int = 0,
+        stall: float = 120.0,
+    ) -> None:
+        self.worker = Worker(path, device, threads=threads, memory=memory, stall=stall)
+        self.info = self.worker.info
+        self.name = self.info.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has the model loaded."""
+        return self.worker.ready
+
+    @property
+    def candidate(self) -> str:
+        """What runs it."""
+        return self.worker.candidate
+
+    async def start(self) -> None:
+        """Start the worker."""
+        await self.worker.start()
+
+    async def stop(self) -> None:
+        """End the worker."""
+        await self.worker.stop()
+
+    async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once, when those before it are done.
+
+        Raises:
+            InputError: The inputs do not fit the model.
+            DeviceError: Every device failed.
+        """
+        return await self.worker.call(inputs)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server under the application: sockets, TLS, signals, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..errors import Error
+from .access import Access
+from .application import Application
+from .limits import Limits
+
+LOOPBACK = "127.0.0.1"
+"""Where it listens unless it is told otherwise."""
+
+log = logging.getLogger("autoglm")
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 as uvicorn speaks it, with the client's certificate in the scope of each request.
+
+    A head that takes longer than `Limits.head` ends the connection.
+    """
+
+    head: float = Limits.head
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection in."""
+        super().connection_made(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        self._certificate = (tls and tls.getpeercert(binary_form=True)) or b""
+        self._patience = self.loop.call_later(self.head, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let it go."""
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._patience.cancel()
+        self._patience = self.loop.call_later(self.head, self.transport.close)
+        self.scope["certificate"] = self._certificate  # type: ignore[typeddict-unknown-key]
+
+    def on_headers_complete(self) -> None:
+        """It is there."""
+        self._patience.cancel()
+        super().on_headers_complete()
+
+
+class Server(uvicorn.Server):
+    """Serves an application until SIGTERM or SIGINT, then lets requests come to their end.
+
+    Args:
+        application: What it serves.
+        host: Address to listen on.
+        port: TCP; 0 takes any.
+        limits: Of the application.
+        access: With TLS; None: without.
+        began: Called with host and port once it listens and the models are loaded.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        host: str,
+        port: int,
+        limits: Limits,
+        access: Access | None = None,
+        began: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self._application = application
+        self._began = began
+        options: dict[str, Any] = {}
+        if access is not None:
+            options["ssl_context_factory"] = lambda _config, _default: access.context()
+        protocol = type("LimitedProtocol", (Protocol,), {"head": limits.head})
+        super().__init__(
+            uvicorn.Config(
+                application,
+                host,
+                port,
+                http=protocol,
+                loop="uvloop",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level=logging.WARNING,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=limits.connections,
+                backlog=limits.connections,
+                timeout_graceful_shutdown=int(limits.grace),
+                **options,
+            )
+        )
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Load the models, then listen.
+
+        Raises:
+            Error: A model cannot be loaded.
+        """
+        await self._application.start()
+        await super().startup(sockets)
+        if self._began is not None and self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._began(host, port)
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Listen no more, answer what is there, give the models back."""
+        self._application.stopping = True
+        await super().shutdown(sockets)
+        await self._application.stop()
+
+
+def check_host(host: str, access: Access | None) -> None:
+    """See that a service that others can reach knows them.
+
+    Raises:
+        Error: It would listen beyond the loopback without TLS.
+    """
+    if access is not None or host == "localhost":
+        return
+    try:
+        alone = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        alone = False
+    if not alone:
+        raise Error(
+            f"listen on {host}: whoever reaches it could use it; give --own FOLDER (hal-ca enrol"
+            " makes it) for TLS and tokens, or --host 127.0.0.1"
+        )
