@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of autoglm-compile."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+import hal
+
+from ..errors import Error
+
+EPILOG = """\b
+Examples:
+  autoglm-compile --model model.onnx --output model.glm
+  autoglm-compile --model model.onnx --target cpu --target vulkan --output model.glm --explain
+  autoglm-compile --model detect.onnx --shape x=1,3,640,640 --output detect.glm
+  autoglm-compile --model vad.onnx --set sr=16000 --typical sequence=576 --output vad.glm
+  autoglm-compile --list-targets
+
+\b
+Exit codes: 0 fine, 1 something failed, 2 wrong use, 3 the model, 4 no such target, 5 the target
+needs what is not here, 6 no engine can, 7 the result is wrong, 15 the inputs. docs/autoglm.md has
+it all.
+"""
+
+T = TypeVar("T")
+
+
+def _pairs(convert: Callable[[str], T]) -> Callable[..., dict[str, T]]:
+    """NAME=VALUE, any number of times, as a mapping."""
+
+    def read(
+        context: click.Context, parameter: click.Parameter, texts: Sequence[str]
+    ) -> dict[str, T]:
+        found = {}
+        for text in texts:
+            name, equals, value = text.rpartition("=")
+            try:
+                found[name] = convert(value)
+            except ValueError as error:
+                raise click.BadParameter(f"{text!r}: {error}", context, parameter) from None
+            if not equals or not name:
+                raise click.BadParameter(f"{text!r} is not NAME=VALUE", context, parameter)
+        return found
+
+    return read
+
+
+def _extent(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("an extent is 1 or more")
+    return number
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(map(_extent, text.split(",")))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+@click.option("--model", metavar="MODEL", help="An ONNX file, or a program of torch.export (.pt2).")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    default=("cpu",),
+    metavar="TARGET",
+    help="What for; may be repeated, one artifact holds them all.  [default: cpu]",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="The artifact to write.")
+@click.option("--list-targets", is_flag=True, help="Say for each target whether it can be had.")
+@click.option(
+    "--dim",
+    "dims",
+    multiple=True,
+    callback=_pairs(_extent),
+    metavar="NAME=N",
+    help="Fix a dynamic extent.",
+)
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    callback=_pairs(_shape),
+    metavar="INPUT=N,N,...",
+    help="Fix the shape of an input.",
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    callback=_pairs(float),
+    metavar="INPUT=X",
+    help="Make an input a constant.",
+)
+@click.option(
+    "--typical",
+    multiple=True,
+    callback=_pairs(_extent),
+    metavar="NAME=N",
+    help="Check and time a dynamic extent at N; it stays dynamic.",
+)
+@click.option(
+    "--inputs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.npz",
+    help="Check and time with these inputs, not with seeded ones.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the inputs of the check.")
+@click.option("--rtol", default=1e-3, show_default=True, help="Relative tolerance of the check.")
+@click.option("--atol", default=1e-4, show_default=True, help="Absolute tolerance of the check.")
+@click.option(
+    "--engine", "engines", multiple=True, metavar="NAME", help="Try only this one; may be repeated."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    help="For one call; 0 finds out how many are best.  [default: 0]",
+)
+@click.option("--no-source", is_flag=True, help="Do not keep the source model as fall-back.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    default=900.0,
+    show_default=True,
+    help="Seconds for each step of an engine.",
+)
+@click.option(
+    "--memory-limit",
+    type=click.IntRange(1),
+    metavar="MIB",
+    help="Memory for each step of an engine; 80% of what is free unless told.",
+)
+@click.option("--explain", is_flag=True, help="Say what was done, and why.")
+@click.option("--json", is_flag=True, help="Say it as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.version_option(hal.__version__, prog_name="autoglm-compile")
+def cli(**options: Any) -> int:
+    """Compile a model for a target: the engine that is fastest, and right, on it.
+
+    Every engine that serves the target compiles the model; each result is held against ONNX Runtime
+    on the source model; those that are right are timed in turns, and the best goes into the
+    artifact.
+    """
+    if options["list_targets"]:
+        return _list_targets(options["json"])
+    if not options["model"] or not options["output"]:
+        raise click.UsageError("--model and --output are needed (or --list-targets)")
+    from ..explain import as_dict, as_text, summary
+
+    report = _compile(options)
+    if options["json"]:
+        click.echo(json_module.dumps(as_dict(report), indent=2))
+    else:
+        click.echo(as_text(report) if options["explain"] else summary(report))
+    return 0
+
+
+def _compile(options: Mapping[str, Any]) -> Any:
+    from .. import compiler
+    from ..cases import Check, arrays
+    from ..child import Limits
+    from ..ready import Pins
+    from .progress import Progress
+
+    limits = compiler.default_limits()
+    memory = options["memory_limit"]
+    with Progress(quiet=options["quiet"]) as progress:
+        return compiler.compile(
+            options["model"],
+            options["targets"],
+            output=options["output"],
+            pins=Pins(options["dims"], options["shapes"], options["values"]),
+            check=Check(
+                options["seed"],
+                options["rtol"],
+                options["atol"],
+                options["typical"],
+                arrays(options["inputs"]) if options["inputs"] else None,
+            ),
+            engines=options["engines"],
+            threads=options["threads"],
+            keep_source=not options["no_source"],
+            explain=options["explain"] or options["json"],
+            limits=Limits(options["time_limit"], memory << 20 if memory else limits.memory),
+            progress=progress,
+        )
+
+
+def _list_targets(json: bool) -> int:
+    from ..targets import list_targets
+
+    found = list_targets()
+    if json:
+        click.echo(json_module.dumps([each.as_dict() for each in found], indent=2))
+        return 0
+    for each in found:
+        click.echo(f"{each.name:9} {'available' if each.available else 'missing':10} {each.says}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """What ``autoglm-compile`` runs."""
+    try:
+        code = int(cli.main(arguments, prog_name="autoglm-compile", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except Error as error:
+        click.echo(f"autoglm-compile: {error}", err=True)
+        code = error.exit_status
+    except OSError as error:
+        click.echo(f"autoglm-compile: {error}", err=True)
+        code = 1
+    except (click.Abort, KeyboardInterrupt):
+        code = 130  # as a shell says of a program that SIGINT ended
+    sys.exit(code)

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline: a model is read, made ready, compiled by every engine, checked, timed, written.
+
+Each step that runs code of an engine is a child with limits. What becomes of each candidate is kept
+in the report, the reasons of those that failed above all.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import hal
+import hal.processor
+
+from . import artifact, child, trial
+from .backend import CompileOptions, backends, broken
+from .candidate import REFERENCE, Candidate, fastest
+from .cases import Check
+from .child import ChildError, Limits
+from .errors import AccuracyError, CompileError, Error, ModelError, TargetUnavailable
+from .importers import Source
+from .manifest import Accuracy, Latency, ModelInfo, Program
+from .prepare import Prepared, prepare
+from .ready import Clean, Pins
+from .target import Target
+from .targets import availability
+from .trial import Checked
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done.
+
+    Attributes:
+        output: The artifact.
+        source: The model as it was read.
+        clean: The model as the engines got it.
+        reference: The engine that says what is right, with its version.
+        machine: Which machine compiled.
+        candidates: Every one.
+        reasons: By target, why the chosen one was.
+        bytes: Of the artifact.
+    """
+
+    output: Path
+    source: Source
+    clean: Clean
+    reference: str
+    machine: hal.processor.Processor
+    candidates: Sequence[Candidate]
+    reasons: Mapping[str, str]
+    bytes: int
+
+
+def compile(
+    model: str | os.PathLike[str],
+    target: str | Sequence[str] = "cpu",
+    *,
+    output: str | os.PathLike[str],
+    pins: Pins | None = None,
+    check: Check | None = None,
+    engines: Sequence[str] = (),
+    threads: int = 0,
+    keep_source: bool = True,
+    seconds: float = 5.0,
+    explain: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compile a model, check it, and write the artifact.
+
+    It takes seconds to minutes; any thread may call it, each call has files and processes of its
+    own.
+
+    Args:
+        model: An ONNX file, or what else `autoglm.importers.read` takes.
+        target: What for; several are put into one artifact.
+        output: The artifact to write.
+        pins: What to fix: extents, shapes, inputs that become constants.
+        check: At which inputs and tolerances to check.
+        engines: Only these back ends, by name; all that serve the target otherwise.
+        threads: For one call at run time; 0 finds out how many are best.
+        keep_source: Keep the source model in the artifact, as fall-back for any processor.
+        seconds: How long to time the candidates, altogether.
+        explain: Also find out what engines make of operators.
+        limits: Time and memory of each step.
+        progress: Is told, in a few words, what is being done.
+
+    Raises:
+        ModelError: The model cannot be read, or does not run.
+        TargetError: There is no such target.
+        TargetUnavailable: What compiling for it needs is not here.
+        CompileError: Every engine failed.
+        AccuracyError: What was compiled computes something else than the model. As with every
+            error, nothing is written.
+        OSError: The artifact cannot be written.
+    """
+    targets = [Target.parse(text) for text in ([target] if isinstance(target, str) else target)]
+    served = {each: _serving(each, engines) for each in targets}
+    with tempfile.TemporaryDirectory(prefix="autoglm-") as folder:
+        work = _Work(
+            Path(folder),
+            pins or Pins(),
+            check or Check(),
+            CompileOptions(threads, explain),
+            limits or default_limits(),
+            seconds,
+            progress or (lambda _: None),
+        )
+        work.prepare(model)
+        for each, names in served.items():
+            work.compile(each, names)
+        return work.write(Path(output), keep_source)
+
+
+def default_limits() -> Limits:
+    """Most of what is free: what is left is for everybody else."""
+    return Limits(memory=int(hal.processor.info().free * 0.8))
+
+
+def _serving(target: Target, engines: Sequence[str]) -> list[str]:
+    """The back ends that can compile for a target here."""
+    unknown = [name for name in engines if name not in backends()]
+    if unknown:
+        why = broken().get(unknown[0], "it is not installed")
+        raise Error(f"no engine {unknown[0]!r}: {why}; there are: {', '.join(backends())}")
+    told = availability(target)
+    if engines:
+        told = {name: found for name, found in told.items() if name in engines}
+    serving = [name for name, found in told.items() if found.here]
+    if serving:
+        return sorted(serving, key=lambda name: name != REFERENCE)
+    reasons = "; ".join(f"{name}: {found}" for name, found in told.items())
+    raise TargetUnavailable(
+        f"cannot compile for {str(target)!r} here: {reasons or 'no engine that is asked for does'}"
+    )
+
+
+class _Work:
+    """One compile, while it lasts."""
+
+    prepared: Prepared
+
+    def __init__(
+        self,
+        folder: Path,
+        pins: Pins,
+        check: Check,
+        options: CompileOptions,
+        limits: Limits,
+        seconds: float,
+        progress: Progress,
+    ) -> None:
+        self.folder = folder
+        self.pins = pins
+        self.check = check
+        self.options = options
+        self.limits = limits
+        self.seconds = seconds
+        self.progress = progress
+        self.machine = hal.processor.info()
+        self.candidates: list[Candidate] = []
+        self.reasons: dict[str, str] = {}
+
+    def prepare(self, model: str | os.PathLike[str]) -> None:
+        """Read the model, make it ready, and find out what is right."""
+        self.progress("reading the model")
+        try:
+            ended = self._call(prepare, os.fspath(model), self.folder, self.pins, self.check)
+        except ChildError as error:
+            raise ModelError(f'reading "{os.fspath(model)}": {error}') from None
+        self.prepared = ended.value
+
+    def compile(self, target: Target, names: Sequence[str]) -> None:
+        """Let every engine compile for a target, and keep the best."""
+        found = [self._candidate(target, name) for name in names]
+        self.candidates += found
+        right = [each for each in found if not each.problem]
+        if not right:
+            reasons = "; ".join(f"{each.backend}: {each.problem}" for each in found)
+            if any(each.wrong for each in found):
+                raise AccuracyError(f"for {str(target)!r} nothing is right: {reasons}")
+            raise CompileError(f"no engine can compile the model for {str(target)!r}: {reasons}")
+        ran = [each for each in right if each.checked]
+        if ran:
+            chosen, self.reasons[str(target)] = self._choose(ran)
+            chosen.chosen = True
+            return
+        for each in right:  # which one is best is known where they run
+            each.chosen = True
+        self.reasons[str(target)] = f"nothing could be timed: {right[0].program.unchecked}"
+
+    def _candidate(self, target: Target, name: str) -> Candidate:
+        found = Candidate(Program(str(target), name, "", {}))
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+        self.progress(f"{name} compiles for {target}")
+        try:
+            model = self.prepared.clean.path
+            ended = self._call(trial.build, name, model, target, self.options, folder)
+            found.take(ended.value)
+            found.compile_s, found.compile_memory = ended.seconds, ended.memory
+            if found.device:
+                self._hold(found)
+        except Error as error:
+            found.problem = str(error)
+        return found
+
+    def _hold(self, found: Candidate) -> None:
+        """Hold a candidate against the source model."""
+        self.progress(f"{found.backend} is held against {self.prepared.reference}")
+        check, subject = self.check, found.subject()
+        cases, threads = self.prepared.cases, self.options.threads
+        ended = self._call(trial.check, subject, cases, check.rtol, check.atol, threads)
+        checked: Checked = ended.value
+        found.checked, found.memory = checked, ended.memory
+        if checked.complaint:
+            found.wrong = True
+            found.problem = f"it is not what the source model computes: {checked.complaint}"
+        else:
+            accuracy = Accuracy(
+                self.prepared.reference, check.seed, check.rtol, check.atol, checked.worst
+            )
+            found.program = replace(found.program, accuracy=accuracy)
+
+    def _choose(self, ran: Sequence[Candidate]) -> tuple[Candidate, str]:
+        """Time the candidates in turns, and take the fastest."""
+        best = min(each.call_ms for each in ran)
+        near = [each for each in ran if not trial.hopeless(each.call_ms, best)]
+        counts = self._thread_counts(near)
+        entries = [(each, count) for each in near for count in counts]
+        self.progress(f"timing {', '.join(each.backend for each in near)}")
+        try:
+            subjects = [(each.subject(), count) for each, count in entries]
+            ended = self._call(trial.race, subjects, self.prepared.cases[0], self.seconds)
+        except Error as error:  # engines may be in one another's way in one process
+            found = min(ran, key=lambda each: each.call_ms)
+            return found, f"{found.backend} was the fastest when checked; in turns: {error}"
+        for (each, count), raced in zip(entries, ended.value, strict=True):
+            each.raced[count] = raced
+        for each in near:
+            self._settle(each)
+        return fastest(near)
+
+    def _thread_counts(self, near: Sequence[Candidate]) -> list[int]:
+        if self.options.threads or any(each.device and each.device.kind != "cpu" for each in near):
+            return [self.options.threads]
+        return sorted({1, self.machine.cores})
+
+    def _settle(self, found: Candidate) -> None:
+        """Note the best number of threads, and how fast that is."""
+        found.threads = min(found.raced, key=lambda count: found.raced[count].median_ms)
+        best = found.best
+        found.program = replace(
+            found.program,
+            latency=Latency(best.median_ms, best.p99_ms, best.calls, self.machine.model),
+            notes={**found.program.notes, "threads": found.threads},
+        )
+
+    def write(self, output: Path, keep_source: bool) -> Report:
+        """Write what was chosen."""
+        self.progress(f"writing {output}")
+        info = ModelInfo(
+            self.prepared.source.name,
+            self.prepared.source.sha256,
+            self.prepared.clean.inputs,
+            self.prepared.clean.outputs,
+            self.prepared.source.family,
+            self.prepared.source.details,
+        )
+        artifact.write(
+            output,
+            info,
+            [(each.program, each.files) for each in self.candidates if each.chosen],
+            self.prepared.clean.path if keep_source else None,
+            f"open-autoglm {hal.__version__}",
+        )
+        return Report(
+            output,
+            self.prepared.source,
+            self.prepared.clean,
+            self.prepared.reference,
+            self.machine,
+            self.candidates,
+            self.reasons,
+            output.stat().st_size,
+        )
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> child.Ended:
+        return child.call(function, *arguments, limits=self.limits, progress=self.progress)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model read, made ready, and run once on the reference: the first step of a compile.
+
+It is called in a child (`autoglm.child`): what reads models may crash, and takes much memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import cases, importers
+from .cases import Case, Check
+from .child import report
+from .importers import Source
+from .ready import Clean, Pins
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the engines and the checks need.
+
+    Attributes:
+        source: The model as it was read.
+        clean: The model as the engines get it.
+        cases: Inputs, and what is right for them.
+        reference: The engine that says so, with its version.
+    """
+
+    source: Source
+    clean: Clean
+    cases: Sequence[Case]
+    reference: str
+
+
+def prepare(model: str, folder: Path, pins: Pins, check: Check) -> Prepared:
+    """Read a model, make it ready, and find out what it computes from some inputs.
+
+    Raises:
+        Error: As the importers, `cleanup.clean` and `cases.make`.
+    """
+    from .cleanup import clean
+
+    made, ready = folder / "source", folder / "clean"
+    made.mkdir()
+    ready.mkdir()
+    source = importers.read(model, made)
+    report("making the model ready")
+    cleaned = clean(source.path, ready, pins)
+    report("running the source model")
+    check = replace(check, typical={**source.typical, **check.typical})
+    tried, engine = cases.make(folder, source.path, cleaned.inputs, pins.values, check)
+    return Prepared(source, cleaned, tried, engine)

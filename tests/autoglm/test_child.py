@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A call in a process of its own: what it returns, and each way in which it can end badly."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autoglm import child
+from autoglm.child import ChildError, Limits
+from autoglm.errors import ModelError
+
+
+def _answer(text: str) -> tuple[str, int]:
+    child.report(f"about to say {text}")
+    print("printed, and of no consequence")
+    return text, os.getpid()
+
+
+def _crash() -> None:
+    print("an invariant does not hold", file=sys.stderr, flush=True)
+    ctypes.string_at(0)
+
+
+def _raise(kind: type[Exception]) -> None:
+    raise kind("the reason")
+
+
+def _hang(pids: str) -> None:
+    started = subprocess.Popen(["sleep", "600"])
+    Path(pids).write_text(f"{os.getpid()} {started.pid}")
+    time.sleep(600)
+
+
+def _swell() -> None:
+    kept = []
+    for _ in range(4000):
+        kept.append(bytearray(os.urandom(1) * (1 << 20)))
+        time.sleep(0.001)
+
+
+def test_returns() -> None:
+    told: list[str] = []
+    ended = child.call(_answer, "yes", progress=told.append)
+    assert ended.value[0] == "yes"
+    assert ended.value[1] != os.getpid()
+    assert told == ["about to say yes"]
+    assert ended.memory > 1 << 20
+
+
+def test_an_error_of_ours_is_raised_as_it_is() -> None:
+    with pytest.raises(ModelError, match="^the reason$"):
+        child.call(_raise, ModelError)
+
+
+def test_other_exceptions_are_told() -> None:
+    with pytest.raises(ChildError, match="KeyError: 'the reason'"):
+        child.call(_raise, KeyError)
+
+
+def test_a_crash_is_told_with_its_last_words() -> None:
+    with pytest.raises(ChildError, match=r"SIGSEGV.*an invariant does not hold"):
+        child.call(_crash)
+
+
+def test_an_exit_is_told() -> None:
+    with pytest.raises(ChildError, match="status 3"):
+        child.call(os._exit, 3)
+
+
+def test_a_hang_ends_with_all_it_started(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    with pytest.raises(ChildError, match=r"not done within 3 s"):
+        child.call(_hang, str(pids), limits=Limits(seconds=3))
+    for pid in pids.read_text().split():
+        until = time.monotonic() + 10
+        while Path("/proc", pid).exists() and time.monotonic() < until:
+            state = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0]
+            if state == "Z":  # ended; init has not looked yet
+                break
+            time.sleep(0.02)
+        else:
+            assert not Path("/proc", pid).exists()
+
+
+def test_memory_is_limited() -> None:
+    with pytest.raises(ChildError, match=r"MiB of memory, more than the 200 MiB"):
+        child.call(_swell, limits=Limits(memory=200 << 20))
