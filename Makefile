@@ -6,6 +6,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON
+# Engines of models are megabytes of Python, imported by many short processes: compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PACKAGES_TEST := tools/packages-test.txt $(wildcard tests/lab/packages.txt)
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import hal.processor
-
 from . import trial
 from .backend import Backend, Compiled, backend
 from .device import DEVICE_OF_TARGET, Device
+from .devices import this_processor
 from .manifest import Program
 from .target import Target
 from .trial import Checked, Raced, Subject
@@ -136,9 +135,9 @@ def _where(program: Program) -> Device | str:
 
 
 def _devices(made: Backend, target: Target) -> list[Device]:
-    machine = hal.processor.info()
-    processor = Device(0, "cpu", machine.model, "", machine.features, machine.memory, machine.free)
-    if target.kind in DEVICE_OF_TARGET and target.kind != machine.architecture:
-        reason = f"it is {machine.architecture}, the program is for {target.kind}"
+    processor = this_processor()
+    machine = processor.details["architecture"]
+    if target.kind in DEVICE_OF_TARGET and target.kind != machine:
+        reason = f"it is {machine}, the program is for {target.kind}"
         processor = replace(processor, problem=reason)
     return [processor, *made.devices()]

@@ -55,7 +55,7 @@ def test_returns() -> None:
 
 
 def test_an_error_of_ours_is_raised_as_it_is() -> None:
-    with pytest.raises(ModelError, match="^the reason$"):
+    with pytest.raises(ModelError, match=r"^the reason$"):
         child.call(_raise, ModelError)
 
 
