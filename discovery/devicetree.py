@@ -408,17 +408,20 @@ def _walk(fdt: ModuleType, path: str, blob: bytearray) -> dict[str, TreeNode]:
         del line[depth:]
         above = line[-1] if line else None
         where = f"{above.path.rstrip('/')}/{name}" if above else "/"
-        line.append(TreeNode(where, _properties(tree, fdt, offset), above))
+        line.append(TreeNode(where, _properties(tree, fdt, path, offset), above))
         nodes[where] = line[-1]
         offset, depth = tree.next_node(offset, depth, [fdt.NOTFOUND])
     return nodes
 
 
-def _properties(tree: Any, fdt: ModuleType, node: int) -> dict[str, bytes]:
+def _properties(tree: Any, fdt: ModuleType, path: str, node: int) -> dict[str, bytes]:
     found = {}
     offset = tree.first_property_offset(node, [fdt.NOTFOUND])
     while offset >= 0:
-        one = tree.get_property_by_offset(offset)
+        try:
+            one = tree.get_property_by_offset(offset)
+        except SystemError:  # what libfdt's binding makes of a name that it cannot decode
+            raise ValueError(f'read "{path}": a property whose name is not ASCII') from None
         found[printable(one.name)] = bytes(one)
         offset = tree.next_property_offset(offset, [fdt.NOTFOUND])
     return found

@@ -229,6 +229,13 @@ def test_the_largest_file(tmp_path: Path) -> None:
         read(str(path))
 
 
+def test_a_name_that_is_not_ascii_is_refused(board: str, folder: Path) -> None:
+    path = folder / "names.dtb"
+    path.write_bytes(Path(board).read_bytes().replace(b"#address-cells", b"\x80address-cells"))
+    with pytest.raises(ValueError, match=r"names\.dtb.* not ASCII"):
+        read(str(path))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_tree_is_refused_or_read(board: str, folder: Path, data: st.DataObject) -> None:
