@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
-from .txt import DeviceText, canonical
+from .txt import PROTOCOL, DeviceText, canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Announcement:
     model: str = ""
     version: str = ""
     capabilities: tuple[str, ...] = ()
-    protocol: str = "hal/1"
+    protocol: str = PROTOCOL
     addresses: tuple[str, ...] = ()
     boot: str = field(default_factory=lambda: secrets.token_hex(4))
 

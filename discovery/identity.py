@@ -3,6 +3,9 @@
 
 The rule, from the device upwards through the devices it hangs on:
 
+0. A USB device that gives a UUID for its serial number has that for its id, as a device of ours has
+   the UUID that it announces and that its certificate names. So a board that is plugged in and on
+   a network is one device.
 1. The first one that carries a number of its own ends the search. Such numbers are a USB device's
    vendor, product and serial number, the permanent and globally unique MAC address of a network
    interface, the serial number of a CXL memory device, the id of an NVDIMM, and the UUID of a
@@ -31,6 +34,7 @@ from .sysfs import Node, natural
 NAMESPACE = uuid.UUID("b3d6c1a5-54c5-5ac2-9a33-3f1d5c0f6b1e")
 """Name space of device ids. It never changes."""
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _COUNTED = re.compile(r"^(.*?)[\d.]*\d$")
 _FIXED = {"pci", "platform", "acpi", "pnp", "amba", "of_platform", "scsi", "mdio_bus", "cpu"}
 _DUMMY_SERIALS = ("0123456789abcdef", "1234567890", "none", "n/a", "default", "to be filled")
@@ -47,6 +51,8 @@ def derive(device_class: str, node: Node, machine: str) -> tuple[str, str]:
     Returns:
         The UUID, and the text for people that says what it stands on.
     """
+    if device_class == "usb" and (own := _usb_uuid(node)):
+        return own, f"uuid {own}"
     anchor, way = "", []
     for step in node.line():
         anchor = _number(step)
@@ -103,6 +109,12 @@ def _usb_number(node: Node) -> str:
     if not product or node.attr("idVendor") == "1d6b" or is_dummy(serial):
         return ""
     return f"usb {node.attr('idVendor')}:{product} {serial}"
+
+
+def _usb_uuid(node: Node) -> str:
+    """The UUID that a USB device gives for its serial number, "" when it gives none."""
+    serial = node.attr("serial").lower()
+    return serial if _UUID.fullmatch(serial) and serial.strip("0-") else ""
 
 
 def is_dummy(serial: str) -> bool:

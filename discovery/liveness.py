@@ -18,6 +18,10 @@ Where there is no answer at all, not even a refusal, each try takes 2 to 2.75 s 
 
 With N > 1000 endpoints the 10 s become N / 100 s: there are at most 100 connections a second, 64 at
 a time, and of them one at a time to one endpoint, however many announcements name it.
+
+A device of ours that answers is asked to prove its id over the secure link, where this machine can
+judge that (`proof`): then its trust is "verified", until it is silent, or elsewhere. That is done
+again every 5 minutes, every minute where it failed, and 10 times a second at most.
 """
 
 from __future__ import annotations
@@ -29,13 +33,17 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from ..errors import Error
+from . import proof
 from .netlink import neighbours
+from .rate import Bucket
 from .roster import Roster
 from .sighting import Sighting
+from .txt import PROTOCOL
 from .within import end, within
 
 Endpoint = tuple[str, int]
@@ -64,6 +72,9 @@ class Pace:
         concurrency: Connections at a time.
         per_host: Endpoints of one address that are looked at; one that names more may be made to
             attack a third party, so its further ones stay "announced".
+        proven: For which a proof counts.
+        doubted: Until one that did not prove itself is asked again.
+        proofs: Proofs a second.
     """
 
     period: float = 10.0
@@ -76,6 +87,9 @@ class Pace:
     burst: int = 20
     concurrency: int = 64
     per_host: int = 64
+    proven: float = 300.0
+    doubted: float = 60.0
+    proofs: float = 10.0
 
 
 @dataclass(slots=True)
@@ -90,30 +104,23 @@ class _Entry:
     lost: bool = False
     place: str = ""
     said: str = ""
+    proven: Endpoint | None = None
+    doubt: str = ""
+    ask: float = 0.0
 
     def __post_init__(self) -> None:
         self.said = self.sighting.record.detail
 
+    def inherit(self, old: _Entry) -> None:
+        """Take over what was found out about it at the places where it still is."""
+        if old.endpoints and old.endpoints[0] in self.endpoints:
+            self.state = old.state
+        if old.proven in self.endpoints:
+            self.proven, self.ask = old.proven, old.ask
 
-@dataclass(slots=True)
-class _Bucket:
-    """Lets `rate` a second through, and `burst` at once."""
-
-    rate: float
-    burst: float
-    clock: Callable[[], float]
-    level: float = field(init=False)
-    at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.level, self.at = self.burst, self.clock()
-
-    def take(self) -> float:
-        """Take one; how long to wait before it is there."""
-        now = self.clock()
-        self.level = min(self.burst, self.level + (now - self.at) * self.rate) - 1
-        self.at = now
-        return max(0.0, -self.level / self.rate)
+    def distrust(self) -> None:
+        """Who answers there next may be somebody else."""
+        self.proven, self.doubt, self.ask = None, "", 0.0
 
 
 class Liveness:
@@ -124,18 +131,23 @@ class Liveness:
     Args:
         roster: Where they are shown.
         pace: How often to look.
+        ask: What asks devices of ours to prove themselves; None: nothing does.
     """
 
-    def __init__(self, roster: Roster, pace: Pace | None = None) -> None:
+    def __init__(
+        self, roster: Roster, pace: Pace | None = None, ask: proof.Ask | None = None
+    ) -> None:
         self._roster = roster
         self._pace = pace or Pace()
+        self._ask = ask
         self._clock = time.monotonic
         self._entries: dict[str, _Entry] = {}
         self._hosts: dict[str, int] = {}
         self._heap: list[tuple[float, int, str]] = []
         self._count = itertools.count()
         self._wake = asyncio.Event()
-        self._bucket = _Bucket(self._pace.rate, self._pace.burst, self._clock)
+        self._bucket = Bucket(self._pace.rate, self._pace.burst, self._clock())
+        self._proofs = Bucket(self._pace.proofs, self._pace.proofs, self._clock())
         self._macs: tuple[float, dict[str, str]] = (-NEIGHBOURS_AGE, {})
 
     def __len__(self) -> int:
@@ -161,12 +173,10 @@ class Liveness:
                 self._schedule(entry, 0.0)
                 return True
             return self._show(entry)
-        state = "" if unsaid else "announced"
-        if entry is not None:
-            self._count_hosts(entry, -1)
-            if entry.endpoints and entry.endpoints[0] in endpoints:
-                state = entry.state
-        entry = _Entry(sighting, endpoints, state=state)
+        old, entry = entry, _Entry(sighting, endpoints, state="" if unsaid else "announced")
+        if old is not None:
+            self._count_hosts(old, -1)
+            entry.inherit(old)
         if not self._show(entry):
             self._entries.pop(sighting.key, None)
             return False
@@ -205,7 +215,7 @@ class Liveness:
         try:
             while True:
                 key = await self._next()
-                await asyncio.sleep(self._bucket.take())
+                await asyncio.sleep(self._bucket.wait(self._clock()))
                 await room.acquire()
                 if (entry := self._entries.get(key)) is None:
                     room.release()
@@ -260,8 +270,10 @@ class Liveness:
             return  # It said goodbye meanwhile, or is elsewhere.
         if error:
             self._failed(entry, f"{endpoint[0]} port {endpoint[1]}: {error}")
-        else:
-            self._answered(entry, endpoint)
+            return
+        self._answered(entry, endpoint)
+        if self._ask is not None and self._to_be_asked(entry):
+            await self._prove(entry, endpoint, self._ask)
 
     def _answered(self, entry: _Entry, endpoint: Endpoint) -> None:
         entry.failures, entry.lost, entry.state = 0, False, "reachable"
@@ -271,9 +283,32 @@ class Liveness:
         period = max(self._pace.period, len(self._entries) / self._pace.rate)
         self._schedule(entry, period * random.uniform(0.9, 1.0))  # noqa: S311 - spreads load
 
+    def _to_be_asked(self, entry: _Entry) -> bool:
+        """Is it one of ours, and time for its proof?"""
+        ours = entry.sighting.record.properties.get("protocol") == PROTOCOL
+        now = self._clock()
+        return ours and entry.ask <= now and self._proofs.take(now)
+
+    async def _prove(self, entry: _Entry, endpoint: Endpoint, ask: proof.Ask) -> None:
+        entry.ask = self._clock() + self._pace.doubted
+        cause = ""
+        try:
+            doubt = await ask(entry.sighting.record.id, *endpoint)
+        except Error as error:
+            doubt, cause = None, f"devices cannot be asked to prove themselves: {error}"
+        self._roster.trouble("link", cause)
+        if doubt is None or self._entries.get(entry.sighting.key) is not entry or entry.failures:
+            return
+        entry.proven, entry.doubt = (None, f"not proved: {doubt}") if doubt else (endpoint, "")
+        if entry.proven:
+            entry.ask = self._clock() + self._pace.proven
+        self._show(entry)
+
     def _failed(self, entry: _Entry, error: str) -> None:
         pace = self._pace
         entry.failures += 1
+        if entry.failures >= pace.silent_after:
+            entry.distrust()
         if entry.failures >= pace.lost_after:
             entry.lost = True
             self._roster.lose(entry.sighting.source, entry.sighting.key)
@@ -291,7 +326,13 @@ class Liveness:
             return self._roster.see(entry.sighting)
         record = entry.sighting.record
         seen = time.time() if entry.state == "reachable" else record.last_seen
-        record = replace(record, state=entry.state, detail=detail or entry.said, last_seen=seen)
+        record = replace(
+            record,
+            state=entry.state,
+            detail=detail or entry.doubt or entry.said,
+            trust="verified" if entry.proven else "unverified",
+            last_seen=seen,
+        )
         places = entry.sighting.places
         if entry.place and entry.place not in places:
             places |= {entry.place}

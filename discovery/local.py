@@ -175,6 +175,7 @@ class LocalScout:
 
     def _tell(self, inventory: Inventory) -> None:
         now = time.time()
+        links = [r for r in inventory if r.device_class == "network"]
         self._roster.replace(
             self.source,
             [
@@ -183,6 +184,7 @@ class LocalScout:
                     key=record.id,
                     record=replace(record, last_seen=now),
                     places=frozenset((f"path /sys{record.path}",)),
+                    links=tuple(r.name for r in links if r.path.startswith(f"{record.path}/")),
                 )
                 for record in inventory
             ],

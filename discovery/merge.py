@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the sightings that claim one identity become records.
 
-1. Sightings that share a place, also through a third, are of one device: one record.
+1. Sightings that share a place, also through a third, are of one device: one record. So are that of
+   a device plugged into this machine and the one heard by a network interface that is part of it.
 2. Of devices at different places that are all known to live, each keeps a record of its own, with
    the state "cloned", and an alarm is raised. One that has proved its identity, or that the kernel
    of this machine tells of, is the true one and keeps its state.
@@ -39,7 +40,7 @@ def merge(sightings: Sequence[Sighting]) -> tuple[list[Record], str]:
     """
     if len(sightings) == 1:
         return [_united(sightings)], ""
-    groups = [sorted(group, key=_rank) for group in together(sightings)]
+    groups = [sorted(group, key=_rank) for group in _plugged(together(sightings))]
     living = [group for group in groups if any(map(_alive, group))]
     if len(living) > 1:
         living.sort(key=lambda group: _rank(group[0]))
@@ -75,6 +76,20 @@ def together(sightings: Iterable[Sighting]) -> list[list[Sighting]]:
     return [members for _, members in groups]
 
 
+def _plugged(groups: list[list[Sighting]]) -> list[list[Sighting]]:
+    """The groups, that of a device plugged in joined by who is heard by its own network interface.
+
+    Two that are heard there are two, and stay apart: one of them is not it.
+    """
+    for here in groups:
+        own = {link for sighting in here if sighting.source == "local" for link in sighting.links}
+        heard = [g for g in groups if g is not here and any(own.intersection(s.links) for s in g)]
+        if len(heard) == 1:
+            apart = [group for group in groups if group is not here and group is not heard[0]]
+            return [here + heard[0], *apart]
+    return groups
+
+
 def _alive(sighting: Sighting) -> bool:
     """Is it known to be there, not just said to be?"""
     return sighting.record.state == "reachable" or sighting.record.trust in _PROVEN
@@ -100,15 +115,20 @@ def _index(order: Sequence[str], name: str) -> int:
 
 
 def _united(group: Sequence[Sighting]) -> Record:
-    """One record of all sightings of one place, the best first."""
-    best = group[0]
+    """One record of all sightings of one place, the best first.
+
+    What the device is called, and how it is, says the best of those who tell how to open it.
+    """
+    best = next((sighting for sighting in group if sighting.record.uri), group[0])
     if len(group) == 1:
         if best.record.sources == (best.source,):
             return best.record
         return replace(best.record, sources=(best.source,))
+    group = [best, *(sighting for sighting in group if sighting is not best)]
     records = [sighting.record for sighting in group]
     texts = {name: _first(records, name) for name in _TEXTS}
-    texts["state"] = _state(records)
+    state = texts["state"] = _state(records)
+    texts["detail"] = _first((r for r in records if r.state == state), "detail")
     return replace(
         best.record,
         **texts,
@@ -129,7 +149,6 @@ _TEXTS = (
     "kernel_driver",
     "uri",
     "node",
-    "detail",
     "subsystem",
     "path",
     "parent",
@@ -168,7 +187,7 @@ def _cloned(group: Sequence[Sighting], groups: Sequence[Sequence[Sighting]]) -> 
     proven = [other for other in groups if _proven(other)]
     if proven == [group]:
         return replace(record, detail=record.detail or detail)
-    return replace(record, state="cloned", detail=detail)
+    return replace(record, state="cloned", detail="; ".join(filter(None, (record.detail, detail))))
 
 
 def _proven(group: Iterable[Sighting]) -> bool:

@@ -344,7 +344,8 @@ class Roster:
 def _same(old: Sighting, new: Sighting) -> bool:
     """Does the newer one tell nothing new but the time?"""
     record = replace(old.record, last_seen=new.record.last_seen)
-    return record == new.record and (old.places, old.origin) == (new.places, new.origin)
+    told = (old.places, old.origin, old.links) == (new.places, new.origin, new.links)
+    return record == new.record and told
 
 
 _CLASS_ORDER = {name: index for index, name in enumerate(CLASSES)}

@@ -82,7 +82,9 @@ def scoped(address: str, link: str) -> str:
     return f"{address}%{link}" if is_link_local(address) and "%" not in address else address
 
 
-def sighting(service: Service, source: str, key: str, *, origin: str = "") -> Sighting:
+def sighting(
+    service: Service, source: str, key: str, *, origin: str = "", links: tuple[str, ...] = ()
+) -> Sighting:
     """The sighting that a service makes. It is not trusted: nothing proves what it says.
 
     Args:
@@ -90,6 +92,7 @@ def sighting(service: Service, source: str, key: str, *, origin: str = "") -> Si
         source: Who heard of it.
         key: Which of the source's sightings it is.
         origin: Address it was heard from.
+        links: The network interface it was heard by.
 
     Raises:
         ValueError: It says nothing that makes a device; the text says what is wrong.
@@ -110,7 +113,7 @@ def sighting(service: Service, source: str, key: str, *, origin: str = "") -> Si
         record = _foreign(service, source, shown)
         places += [f"host {record.host.lower()}"] if record.host else []
     record = matching.with_driver(record, "dnssd", [service.type], shown[0])
-    return Sighting(source, key, record, frozenset(places), origin)
+    return Sighting(source, key, record, frozenset(places), origin, links=links)
 
 
 def endpoints(service: Service) -> tuple[tuple[str, int], ...]:

@@ -23,6 +23,8 @@ class Sighting:
         origin: Address it was heard from, for the bound on what one sender may add; "" for sources
             that cannot be flooded.
         expires: `time.monotonic()` at which it is void unless seen again; None: when it is lost.
+        links: Network interfaces: the one it was heard by; of a device of this machine, those it
+            has. Who is heard by a link that is part of a device here, and claims to be it, is it.
     """
 
     source: str
@@ -31,3 +33,4 @@ class Sighting:
     places: frozenset[str] = frozenset()
     origin: str = ""
     expires: float | None = None
+    links: tuple[str, ...] = ()

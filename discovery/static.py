@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import dns.name
 
+from . import proof
 from .foreign import bracketed
 from .identity import NAMESPACE
 from .liveness import Liveness, Pace
@@ -107,7 +108,7 @@ class StaticScout:
 
     async def run(self, roster: Roster) -> None:
         """Look, until cancelled (see `scout.Scout`)."""
-        liveness = Liveness(roster, self._pace)
+        liveness = Liveness(roster, self._pace, proof.standard())
         follow = [self._follow(target, roster, liveness) for target in self._targets]
         try:
             await together((liveness.run(), *follow))

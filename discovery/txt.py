@@ -29,6 +29,9 @@ from dataclasses import dataclass
 from .sysfs import printable
 
 SERVICE = "_hal-device._tcp"
+PROTOCOL = "hal/1"
+"""What a device of ours speaks on the port it announces."""
+
 VERSION = "1"
 """Of the list of keys (`txtvers`)."""
 
@@ -143,7 +146,7 @@ class DeviceText:
 
     id: str
     version: str = ""
-    protocol: str = "hal/1"
+    protocol: str = PROTOCOL
     model: str = ""
     capabilities: tuple[str, ...] = ()
     boot: str = ""

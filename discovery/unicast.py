@@ -12,7 +12,7 @@ A domain that lists its devices has, for each type and instance (a zone file's l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import dns.asyncquery
@@ -21,9 +21,12 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
+import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
+import dns.rrset
 
+from . import proof
 from .liveness import Liveness, Pace
 from .roster import Roster
 from .service import TYPES, Service, endpoints, ranked, scoped, sighting
@@ -80,7 +83,7 @@ class DnsScout:
 
     async def run(self, roster: Roster) -> None:
         """Look, until cancelled (see `scout.Scout`)."""
-        liveness = Liveness(roster, self._pace)
+        liveness = Liveness(roster, self._pace, proof.standard())
         follow = [self._follow(domain, roster, liveness) for domain in self._domains]
         try:
             await together((liveness.run(), *follow))
@@ -165,12 +168,7 @@ async def browse(ask: Ask, domain: dns.name.Name, link: str = "") -> list[Servic
 
 
 def _names(answer: dns.message.Message, owner: dns.name.Name) -> list[dns.name.Name]:
-    targets = [
-        record.target
-        for rrset in answer.answer
-        if rrset.rdtype == dns.rdatatype.PTR and rrset.name == owner
-        for record in rrset
-    ]
+    targets = [record.target for record in _of(answer.answer, dns.rdatatype.PTR, {owner})]
     return [name for name in dict.fromkeys(targets) if name.is_subdomain(owner) and name != owner]
 
 
@@ -219,19 +217,21 @@ def _pick(
     answer: dns.message.Message, owner: dns.name.Name, kind: dns.rdatatype.RdataType
 ) -> list[Any]:
     """The records of a name and type, wherever in an answer (aliases were followed already)."""
-    owners = {owner} | {
-        record.target
-        for rrset in answer.answer
-        if rrset.rdtype == dns.rdatatype.CNAME
-        for record in rrset
-    }
-    sections = (*answer.answer, *answer.additional)
-    return [
-        record
-        for rrset in sections
-        if rrset.rdtype == kind and rrset.name in owners
-        for record in rrset
-    ]
+    aliases = _of(answer.answer, dns.rdatatype.CNAME)
+    owners = {owner, *(record.target for record in aliases)}
+    return list(_of((*answer.answer, *answer.additional), kind, owners))
+
+
+def _of(
+    section: Iterable[dns.rrset.RRset],
+    kind: dns.rdatatype.RdataType,
+    owners: Collection[dns.name.Name] | None = None,
+) -> Iterator[Any]:
+    """The records of a type, of some names or all. Other classes than IN mean something else."""
+    for rrset in section:
+        named = owners is None or rrset.name in owners
+        if named and rrset.rdtype == kind and rrset.rdclass == dns.rdataclass.IN:
+            yield from rrset
 
 
 def direct(address: str, timeout: float, port: int = 5353) -> Ask:

@@ -53,6 +53,22 @@ def test_recorded_machines(machine: Path) -> None:
         assert count > 5
 
 
+SERIALS = [
+    "",
+    "0000",
+    "None",
+    "123",
+    " A1 ",
+    "ä\x7f\t1",
+    "1234567890A",
+    "7B0B28A4-dead-5487-A013-7b2bc6a909a0",
+    "7b0b28a4-dead-5487-a013-7b2bc6a909ag",
+    "7b0b28a4-dead-5487-a0137-b2bc6a909a0",
+    "7b0b28a4-dead-5487-a013-7b2bc6a909a",
+    "00000000-0000-0000-0000-000000000000",
+]
+
+
 def test_what_tells_devices_apart(tmp_path: Path) -> None:
     """Clones, counted names, buses behind bridges, names with '!', numbers of every kind."""
     bench = Machine(tmp_path)
@@ -62,7 +78,7 @@ def test_what_tells_devices_apart(tmp_path: Path) -> None:
     bench.device("/devices/pci0000:00/0000:00:1c.0/0000:03:00.0", "bus/pci")
     usb_serial(bench, f"{usb}/1-2", "ttyUSB3", "SAME1")
     usb_serial(bench, f"{usb}/1-3", "ttyUSB1", "SAME1")
-    for port, serial in enumerate(["", "0000", "None", "123", " A1 ", "ä\x7f\t1", "1234567890A"]):
+    for port, serial in enumerate(SERIALS):
         usb_serial(bench, f"{usb}/1-{port + 4}", f"ttyUSB{port + 10}", serial)
     for name in ("ttyX9", "ttyX10", "ttyX2", "ttyX2.1", "ttyX"):
         bench.device(f"/devices/platform/uart/tty/{name}", "class/tty", node=name)

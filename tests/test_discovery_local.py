@@ -401,6 +401,15 @@ def test_a_dummy_serial_number_names_nothing(bare: Machine, serial: str) -> None
     assert look(bare)["ttyUSB0"].identity.startswith("place ")
 
 
+def test_a_board_that_gives_its_uuid_is_known_by_it(bare: Machine) -> None:
+    """The id that it announces, too; what it has is told apart from it."""
+    own = "6f0c1f9e-8f5a-4b8b-9a86-5b1f1d8c1a11"
+    usb_serial(bare, FTDI, "ttyUSB0", own.upper())
+    found = look(bare)
+    assert (found["1-2"].id, found["1-2"].identity) == (own, f"uuid {own}")
+    assert found["ttyUSB0"].id != own and found["ttyUSB0"].parent == own
+
+
 def test_the_kernels_count_does_not_matter(tmp_path: Path) -> None:
     before, after = Machine(tmp_path / "a"), Machine(tmp_path / "b")
     usb_serial(before, FTDI, "ttyUSB0", "")

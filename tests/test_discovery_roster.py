@@ -44,6 +44,7 @@ def heard(
     expires: float | None = None,
     seen: float = 1.0,
     name: str = "dev",
+    links: tuple[str, ...] = (),
     **members: object,
 ) -> Sighting:
     """A sighting on the network."""
@@ -59,7 +60,8 @@ def heard(
         last_seen=seen,
     )
     where = frozenset((f"ip {address}",) if places is None else places)
-    return Sighting(source, key, replace(record, **members), where, origin, expires)  # type: ignore[arg-type]
+    told = replace(record, **members)  # type: ignore[arg-type]
+    return Sighting(source, key, told, where, origin, expires, links)
 
 
 @pytest.fixture
@@ -102,6 +104,45 @@ def test_addresses_are_ranked(roster: Roster) -> None:
     (record,) = roster.snapshot().records
     assert record.addresses == ("/dev/x", "10.9.9.9", "10.0.0.1", "fe80::1%eth0")
     assert record.trust == "local"
+
+
+PLUGGED = heard(
+    "/sys/1-2",
+    source="local",
+    address="1-2",
+    places=("path /sys/1-2",),
+    state="kernel",
+    trust="local",
+    origin="",
+    links=("usb0",),
+    parent="hub",
+    vendor="Acme",
+)
+
+
+def test_what_is_plugged_in_is_who_is_heard_by_its_own_link(roster: Roster) -> None:
+    """A board on a USB cable that is a network too: one record, which says how to open it."""
+    roster.see(PLUGGED)
+    uri = f"hal://10.0.0.1:7362?id={A}"
+    roster.see(heard("m", links=("usb0",), uri=uri, state="reachable", name="board"))
+    (record,) = roster.snapshot().records
+    assert roster.snapshot().problems == ()
+    assert record.addresses == ("10.0.0.1", "1-2")
+    assert (record.name, record.uri, record.state) == ("board", uri, "reachable")
+    assert (record.trust, record.sources) == ("unverified", ("mdns", "local"))
+    assert (record.vendor, record.parent) == ("Acme", "hub")
+
+
+def test_what_is_plugged_in_is_not_who_is_heard_elsewhere(roster: Roster) -> None:
+    roster.see(PLUGGED)
+    roster.see(heard("m", links=("eth0",), state="reachable"))
+    assert [r.state for r in roster.snapshot().records] == ["kernel", "cloned"]
+    roster.see(heard("m", links=("usb0",), state="reachable"))
+    assert len(roster.snapshot().records) == 1
+    roster.see(heard("n", links=("usb0",), state="reachable", address="10.0.0.2"))
+    assert len(roster.snapshot().records) == 3  # Two on its link: nobody can say which is it.
+    roster.lose("mdns", "n")
+    assert len(roster.snapshot().records) == 1
 
 
 @pytest.mark.parametrize(

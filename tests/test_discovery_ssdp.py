@@ -14,15 +14,15 @@ import pytest
 
 from hal.discovery.announcement import Announcement
 from hal.discovery.liveness import Endpoint
+from hal.discovery.rate import Bucket, Gate
 from hal.discovery.roster import Roster
 from hal.discovery.sighting import Sighting
-from hal.discovery.ssdp import SsdpAnnouncer, SsdpScout, heard, message
+from hal.discovery.ssdp import SsdpAnnouncer, SsdpScout, heard, message, responder
 from hal.discovery.ssdp.advertisement import Advertisement, is_search
 from hal.discovery.ssdp.boot import BootCounter
 from hal.discovery.ssdp.heard import Heard
 from hal.discovery.ssdp.kinds import HAL_TYPE
 from hal.discovery.ssdp.message import Message, MessageError, parse
-from hal.discovery.ssdp.rate import Bucket, Gate
 from hal.discovery.ssdp.search import question, search
 from hal.discovery.ssdp.transport import Link, Sender
 
@@ -199,6 +199,13 @@ def test_no_packet_that_we_would_refuse_is_sent() -> None:
 
 
 # ---- rates --------------------------------------------------------------------------------------
+
+
+def test_a_bucket_that_is_waited_for() -> None:
+    bucket = Bucket(rate=2, burst=2, now=0)
+    assert [bucket.wait(0) for _ in range(4)] == [0, 0, 0.5, 1.0]
+    assert bucket.wait(1) == 0.5
+    assert bucket.wait(9) == 0
 
 
 def test_bucket() -> None:
@@ -465,6 +472,35 @@ def test_types_and_uuids_of_a_device_are_bounded(network: Network) -> None:
     assert record.properties["upnp.types"].count("urn:") == heard.TYPES_MAX
 
 
+def test_a_server_text_is_cut(network: Network) -> None:
+    for length in (heard.SERVER_MAX - 1, heard.SERVER_MAX, heard.SERVER_MAX + 1):
+        location = f"http://10.0.0.1:{length}/"
+        fields = {"NTS": "ssdp:alive", "NT": MEDIA, "USN": f"uuid:s{length}", "LOCATION": location}
+        network.heard.hear(
+            Message("NOTIFY", {**fields, "SERVER": "x" * length}), sender("10.0.0.1")
+        )
+    kept = {len(r.properties["upnp.server"]) for r in network.roster.snapshot().records}
+    assert kept == {heard.SERVER_MAX - 1, heard.SERVER_MAX}
+
+
+def test_a_type_that_is_too_long_is_left_out(network: Network) -> None:
+    for length in (heard.TYPE_MAX - 1, heard.TYPE_MAX, heard.TYPE_MAX + 1):
+        network.notify(nt="urn:".ljust(length, "x"), location="http://10.0.0.1/")
+    (record,) = network.roster.snapshot().records
+    types = record.properties["upnp.types"].split(",")
+    assert [len(kind) for kind in types] == [heard.TYPE_MAX - 1, heard.TYPE_MAX]
+
+
+def test_a_goodbye_of_a_uuid_beyond_those_noted_is_none(network: Network) -> None:
+    uuids = [f"part{index}" for index in range(heard.UUIDS_MAX + 1)]
+    for uuid in uuids:
+        network.notify(uuid=uuid, location="http://10.0.0.1/")
+    network.notify("ssdp:byebye", uuid=uuids[-1])
+    assert len(network.heard) == 1
+    network.notify("ssdp:byebye", uuid=uuids[-2])
+    assert len(network.heard) == 0
+
+
 def flood(network: Network, hosts: int, each: int) -> None:
     for index in range(each):
         for host in range(hosts):
@@ -565,6 +601,60 @@ def test_only_where_it_listens() -> None:
     assert advertisement().reachable(LINK4)
     assert advertisement(addresses=("10.0.0.1", "fe80::2")).reachable(LINK4)
     assert not advertisement(addresses=("10.0.0.1", "fe80::2")).reachable(LINK6)
+
+
+class Answers:
+    """Stands for a transport: counts what is answered."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def route(self, _: Sender) -> Link:
+        return LINK4
+
+    def port(self, _: Link) -> int:
+        return 50000
+
+    def answer(self, _packet: bytes, _to: Sender) -> None:
+        self.count += 1
+
+
+def asker(number: int, *, multicast: bool) -> Sender:
+    host = ipaddress.ip_address("10.0.0.0") + number
+    return Sender(host, 2000, "eth0", 2, multicast=multicast)
+
+
+def test_how_many_searches_wait_for_their_answer() -> None:
+    async def run() -> None:
+        answers = Answers()
+        waiting = responder.Responder(answers, advertisement)  # type: ignore[arg-type]
+        asked = search(HAL_TYPE, 5, "239.255.255.250:1900")
+        for number in range(responder.PENDING_MAX + 1):
+            assert (len(waiting), waiting.refused) == (number, 0)
+            waiting.heard(asked, asker(number, multicast=True))
+        assert (len(waiting), waiting.refused) == (responder.PENDING_MAX, 1)
+        waiting.close()
+        assert len(waiting) == answers.count == 0
+
+    asyncio.run(run())
+
+
+def test_how_much_all_together_are_answered() -> None:
+    async def run() -> None:
+        answers = Answers()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        busy = responder.Responder(answers, advertisement)  # type: ignore[arg-type]
+        for number in range(responder.TOTAL_BURST + 100):
+            busy.heard(question(HAL_TYPE, "10.0.0.1:1900"), asker(number, multicast=False))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        most = responder.TOTAL_BURST + responder.TOTAL_RATE * (loop.time() - begun) + 1
+        assert responder.TOTAL_BURST <= answers.count <= most
+        assert answers.count + busy.refused == responder.TOTAL_BURST + 100
+        busy.close()
+
+    asyncio.run(run())
 
 
 # ---- BOOTID -------------------------------------------------------------------------------------

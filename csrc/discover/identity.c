@@ -49,6 +49,23 @@ static const char *usb_number(struct tree *tree, struct node *node)
     return arena_print(tree->arena, "usb %s:%s %s", vendor, product, serial);
 }
 
+/* The UUID that a USB device gives for its serial number, NULL when it gives none. */
+static const char *usb_uuid(struct tree *tree, struct node *node)
+{
+    static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+    const char *serial = node_attr(tree, node, "serial");
+    char uuid[sizeof(shape)] = "";
+
+    if (strlen(serial) != strlen(shape) || !serial[strspn(serial, "0-")])
+        return NULL;
+    for (size_t i = 0; shape[i]; i++) {
+        uuid[i] = (char)tolower((unsigned char)serial[i]);
+        if (shape[i] == '-' ? uuid[i] != '-' : !isxdigit((unsigned char)uuid[i]))
+            return NULL;
+    }
+    return arena_text(tree->arena, uuid, strlen(uuid));
+}
+
 /* Six or more pairs of hexadecimal digits, the last of any two letters. */
 static bool is_mac(const char *text)
 {
@@ -211,6 +228,10 @@ static const char *way_down(struct tree *tree, struct node *node, const struct n
 const char *identity_derive(struct tree *tree, const char *device_class, struct node *node,
                             const char *machine)
 {
+    const char *own = strcmp(device_class, "usb") ? NULL : usb_uuid(tree, node);
+
+    if (own)
+        return own;
     for (struct node *at = node; at; at = node_parent(tree, at)) {
         const char *number = number_of(tree, at);
         if (*number)

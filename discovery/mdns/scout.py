@@ -20,6 +20,7 @@ from zeroconf import (
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 from zeroconf.const import _TYPE_PTR
 
+from .. import proof
 from ..liveness import Endpoint, Liveness, Pace
 from ..multicast import each_link
 from ..netlink import Interface
@@ -95,7 +96,7 @@ class MdnsScout:
 
     async def run(self, roster: Roster) -> None:
         """Look, until cancelled (see `scout.Scout`)."""
-        liveness = Liveness(roster, self._pace)
+        liveness = Liveness(roster, self._pace, proof.standard())
 
         def trouble(cause: str, about: str) -> None:
             roster.trouble(self.source, cause, about)
@@ -147,6 +148,7 @@ class _Browser:
 
     def __post_init__(self) -> None:
         self.gate = Gate(self.link.name)
+        self._links = (self.link.name,)
         self._waiting: asyncio.Queue[str] = asyncio.Queue(self.bounds.waiting)
         self._flooded = asyncio.Event()
         self._told: set[str] = set()
@@ -280,10 +282,11 @@ class _Browser:
             ),
             text=info.text or b"",
         )
+        key = self._key(info.name)
         try:
-            seen = sighting(service, "mdns", self._key(info.name), origin=known.origin)
+            seen = sighting(service, "mdns", key, origin=known.origin, links=self._links)
         except ValueError as error:
-            self.liveness.lose(self._key(info.name))
+            self.liveness.lose(key)
             self._trouble(f"its announcement makes no device: {error}", info.name)
             return
         self._trouble("", info.name)

@@ -324,7 +324,8 @@ def sighting(device: Device) -> Sighting:
         types = {"upnp.types": ",".join(device.types)}
         record = replace(record, properties={**record.properties, **types})
     places = seen.places | {f"mac {device.mac}"} if device.mac else seen.places
-    return Sighting(SOURCE, device.key, record, places, address, device.expires)
+    links = (device.sender.name,)
+    return Sighting(SOURCE, device.key, record, places, address, device.expires, links)
 
 
 def endpoints(device: Device) -> tuple[Endpoint, ...]:

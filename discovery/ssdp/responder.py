@@ -17,9 +17,9 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from ..rate import Bucket, Gate
 from .advertisement import Advertisement, is_search
 from .message import Message
-from .rate import Bucket, Gate
 from .transport import Sender, Transport
 
 RATE, BURST = 5, 20

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from .. import proof
 from ..liveness import Liveness, Pace
 from ..netlink import neighbours
+from ..rate import Bucket
 from ..roster import Roster
-from ..within import end
+from ..within import together
 from .heard import SOURCE, Device, Heard
 from .message import BYEBYE, MessageError, parse
-from .rate import Bucket
 from .search import PERIOD, REPEATS, TARGETS, question, search
 from .transport import PORT, Link, Sender, Transport
 
@@ -53,12 +54,12 @@ class SsdpScout:
 
     async def run(self, roster: Roster) -> None:
         """Look, and keep the roster right, until cancelled."""
-        liveness = Liveness(roster, self._pace)
+        liveness = Liveness(roster, self._pace, proof.standard())
         listening = _Listening(roster, liveness)
         with Transport(listening, self._interfaces) as transport:
             listening.transport = transport
             try:
-                await together(transport.follow(), listening.keep(), liveness.run())
+                await together((transport.follow(), listening.keep(), liveness.run()))
             finally:
                 listening.close()
                 roster.replace(SOURCE, ())
@@ -180,12 +181,3 @@ class _Listening:
             else:
                 self.trouble("", "neighbours")
         return self._known_macs
-
-
-async def together(*works: Awaitable[None]) -> None:
-    """Do all at once. When one fails, or this is cancelled, none goes on."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        await end(tasks)

@@ -29,11 +29,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..foreign import bracketed
 from ..multicast import SETTLE, usable
 from ..netlink import Changes, Interface
+from ..rate import Bucket, Gate
 from ..within import within
 from .message import PACKET_MAX
-from .rate import Bucket, Gate
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -89,7 +90,7 @@ class Link:
     @property
     def host(self) -> str:
         """Our address, as the host of a URI."""
-        return bracketed(self.address.ip)
+        return bracketed(str(self.address.ip))
 
     @property
     def destination(self) -> str:
@@ -122,7 +123,7 @@ class Sender:
     @property
     def host(self) -> str:
         """Its address, as the host of a URI."""
-        return bracketed(self.address)
+        return bracketed(str(self.address))
 
     def __str__(self) -> str:
         zone = f"%{self.name}" if self.address.version == 6 and self.address.is_link_local else ""
@@ -408,11 +409,6 @@ class Transport:
             destination = (*target, 0, link.index)
         with suppress(BlockingIOError):  # No room in the buffer: lost, as on the wire.
             entry.sendmsg([packet], ancillary, 0, destination)
-
-
-def bracketed(address: IpAddress) -> str:
-    """An address as the host of a URI (RFC 3986, section 3.2.2)."""
-    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def _links(interface: Interface) -> Iterable[Link]:

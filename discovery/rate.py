@@ -26,13 +26,22 @@ class Bucket:
 
     def take(self, now: float) -> bool:
         """Take a token. False when there is none."""
-        now = max(now, self._then)
-        self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate)
-        self._then = now
+        self._fill(now)
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
+
+    def wait(self, now: float) -> float:
+        """Take a token that may not be there yet. Seconds until it is."""
+        self._fill(now)
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self._rate)
+
+    def _fill(self, now: float) -> None:
+        now = max(now, self._then)
+        self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate)
+        self._then = now
 
 
 class Gate:
