@@ -14,14 +14,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import dns.message
+import dns.name
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hal.discovery import device_id, foreign, static, txt
+from hal.discovery import device_id, foreign, static, txt, unicast
 from hal.discovery.announcement import Announcement
 from hal.discovery.liveness import Liveness, Pace
-from hal.discovery.mdns.gate import PACKETS_BURST, PACKETS_RATE, SENDERS_MAX, Gate
+from hal.discovery.mdns.gate import (
+    BYTES_BURST,
+    BYTES_RATE,
+    PACKETS_BURST,
+    PACKETS_RATE,
+    SENDERS_MAX,
+    Gate,
+)
 from hal.discovery.record import Record
 from hal.discovery.roster import Roster
 from hal.discovery.service import TYPES, Service, endpoints, ranked, sighting
@@ -74,6 +83,13 @@ def test_txt_rules() -> None:
     assert "ends within" in txt.parse(b"\x05ab").problem
     assert "not read" in txt.parse(bytes(txt.READ_MAX + 1)).problem
     assert txt.parse(bytes(txt.READ_MAX)).problem == ""
+    pairs = [f"k{number}".encode() for number in range(txt.PAIRS_MAX + 1)]
+    strings = [bytes([len(pair)]) + pair for pair in pairs]
+    for count in (txt.PAIRS_MAX - 1, txt.PAIRS_MAX):
+        whole = txt.parse(b"".join(strings[:count]))
+        assert (len(whole.pairs), whole.problem) == (count, "")
+    more = txt.parse(b"".join(strings))
+    assert len(more.pairs) == txt.PAIRS_MAX and f"more than {txt.PAIRS_MAX}" in more.problem
     assert txt.parse(b"\x04a=\x1b\x07").text("a") == "\\x1b\\x07"
 
 
@@ -270,6 +286,33 @@ def test_ill_named_hosts(text: str) -> None:
     assert "not a name or address" in str(error.value)
 
 
+def test_how_many_hosts_can_be_named() -> None:
+    names = [f"host{number}" for number in range(static.HOSTS_MAX + 1)]
+    for count in (static.HOSTS_MAX - 1, static.HOSTS_MAX):
+        static.StaticScout(names[:count])
+    with pytest.raises(ValueError, match=f"at most {static.HOSTS_MAX}"):
+        static.StaticScout(names)
+
+
+@pytest.mark.parametrize(("listed", "read"), [(2, 2), (3, 3), (4, 3), (100, 3)])
+def test_how_much_of_a_domain_is_read(
+    monkeypatch: pytest.MonkeyPatch, listed: int, read: int
+) -> None:
+    monkeypatch.setattr(unicast, "INSTANCES_MAX", 3)
+    zone = [f"_iio._tcp.lab. 60 IN PTR d{n}._iio._tcp.lab." for n in range(listed)]
+    zone += [f"d{n}._iio._tcp.lab. 60 IN SRV 0 0 30431 host.lab." for n in range(listed)]
+    zone += ["host.lab. 60 IN A 10.0.0.3"]
+
+    async def ask(name: dns.name.Name, kind: str) -> dns.message.Message | None:
+        answers = [line for line in zone if line.startswith(f"{name} ") and f" {kind} " in line]
+        text = "\n".join(["id 1", "flags QR", ";ANSWER", *answers])
+        return dns.message.from_text(text) if answers else None
+
+    services = asyncio.run(unicast.browse(ask, dns.name.from_text("lab")))
+    assert len(services) == read
+    assert {service.addresses for service in services} == {("10.0.0.3",)}
+
+
 # ---- the gate ---------------------------------------------------------------------------------
 
 
@@ -282,9 +325,16 @@ def test_gate_bounds_a_sender() -> None:
     assert gate.dropped == 10 and gate.admits(two, 100)
     now = 1.0
     assert sum(gate.admits(one, 100) for _ in range(2 * PACKETS_RATE)) == PACKETS_RATE
+    big = "10.0.0.3"
+    assert gate.admits(big, BYTES_BURST - 1)
+    assert [gate.admits(big, size) for size in (2, 1, 1)] == [False, True, False]
+    now = 2.0
+    assert [gate.admits(big, size) for size in (BYTES_RATE + 1, BYTES_RATE)] == [False, True]
     gate.ban(two, 5)
     assert not gate.admits(two, 1)
-    now = 6.0
+    now = 6.9
+    assert not gate.admits(two, 1)
+    now = 7.0
     assert gate.admits(two, 1)
     assert not gate.admits("192.0.2.1", 1)  # Not of this link.
     for number in range(2 * SENDERS_MAX):  # Forged senders: no more is remembered of them.

@@ -14,14 +14,18 @@ import asyncio
 import ipaddress
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import atheris
+import dns.exception
+import dns.message
+import dns.name
 
 import hal  # noqa: F401 - not to be instrumented
 
 with atheris.instrument_imports(include=["hal.discovery"]):
-    from hal.discovery import foreign, service, txt
+    from hal.discovery import foreign, service, txt, unicast
     from hal.discovery.liveness import Liveness
     from hal.discovery.query import Query
     from hal.discovery.roster import Limits, Roster
@@ -34,6 +38,7 @@ from hal.discovery.announcement import Announcement
 from hal.discovery.record import Record
 from hal.errors import InvalidArgument
 
+LOOP = asyncio.new_event_loop()
 UUID = "0d4b7c1e-5f0a-4b59-9d35-8d5f0f0f9a11"
 OURS = Advertisement(Announcement(UUID, 7000, boot="00000000"), boot=1, max_age=1800)
 HOSTS = ("10.0.0.1", "10.0.0.2", "fe80::1")
@@ -142,6 +147,24 @@ def _address(give: atheris.FuzzedDataProvider) -> str:
     return str(give.ConsumeUnicode(20))
 
 
+def answers(data: bytes) -> None:
+    """What a name server answers, or a named host: the same to every question."""
+    try:
+        message = dns.message.from_wire(data, ignore_trailing=True)
+    except (dns.exception.DNSException, EOFError):  # What `unicast.direct` is prepared for.
+        return
+
+    async def ask(_name: dns.name.Name, _kind: str) -> dns.message.Message:
+        return message
+
+    browsing = unicast.browse(ask, dns.name.from_text("local"), "eth0")
+    roster = Roster(Limits(sightings=200, per_origin=100))
+    for number, found in enumerate(LOOP.run_until_complete(browsing)):
+        with suppress(ValueError):  # It makes no device.
+            roster.see(service.sighting(found, "static", str(number), origin="10.0.0.1"))
+    check(roster)
+
+
 def ssdp_locations(data: bytes) -> None:
     """Locations and texts of devices that say they are ours, or SoapyRemote."""
     give = atheris.FuzzedDataProvider(data)
@@ -182,7 +205,14 @@ def queries(data: bytes) -> None:
     assert query.exact in (True, False)
 
 
-READERS: tuple[Callable[[bytes], None], ...] = (ssdp, texts, services, ssdp_locations, queries)
+READERS: tuple[Callable[[bytes], None], ...] = (
+    ssdp,
+    texts,
+    services,
+    ssdp_locations,
+    queries,
+    answers,
+)
 
 
 def read(data: bytes) -> None:
@@ -193,6 +223,6 @@ def read(data: bytes) -> None:
 
 if __name__ == "__main__":
     assert foreign.KINDS
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    asyncio.set_event_loop(LOOP)
     atheris.Setup(sys.argv, read)
     atheris.Fuzz()

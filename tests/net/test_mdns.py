@@ -11,15 +11,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from zeroconf._dns import DNSText
+from zeroconf._dns import DNSPointer, DNSText
 from zeroconf._protocol.outgoing import DNSOutgoing
-from zeroconf.const import _FLAGS_AA, _FLAGS_QR_RESPONSE, _TYPE_TXT
+from zeroconf.const import _FLAGS_AA, _FLAGS_QR_RESPONSE, _TYPE_PTR, _TYPE_TXT
 
 from hal.discovery import txt
 from hal.discovery.announcement import Announcement
 from hal.discovery.mdns import MdnsScout
 from hal.discovery.mdns.scout import Bounds
 from hal.discovery.roster import Snapshot
+from hal.discovery.sysfs import printable
 from tests.needs import needs
 
 from . import crowd
@@ -85,6 +86,72 @@ def test_we_see_what_others_announce(lan: Lan, tmp_path: Path) -> None:
         process.close()
     for host, name in ((lan.a, "iiod"), (lan.b, "SoapySDRServer")):
         host.run("pkill", "-x", name, check=False)
+
+
+SERVICE = """<?xml version="1.0" standalone='no'?>
+<!DOCTYPE service-group SYSTEM "avahi-service.dtd">
+<service-group><name>{first}</name><service><type>_mqtt._tcp</type><port>1883</port>
+<txt-record value-format="binary-hex">blob={blob}</txt-record>
+<txt-record>flag</txt-record></service></service-group>
+"""
+
+
+def test_any_bytes_in_a_txt_record(net: Net, tmp_path: Path) -> None:
+    """avahi announces each of the 256 bytes; they come through, and none commands a terminal."""
+    a, b = net.host("a"), net.host("b")
+    for first in (0, 128):
+        blob = bytes(range(first, first + 128)).hex()
+        text = SERVICE.format(first=first, blob=blob)
+        (tmp_path / f"{first}.service").write_text(text)
+    tmp_path.chmod(0o755)
+    a.run("mount", "--bind", tmp_path, "/etc/avahi/services")
+    a.start_avahi()
+    with Looking(b, MdnsScout(pace=QUICK)) as look:
+        found = look.until(lambda s: len(s.records) == 2).records
+    for record in found:
+        first = int(record.name)
+        data = bytes(range(first, first + 128))
+        assert record.properties["txt.blob"] == printable(data.decode("utf-8", "replace"))
+        assert "txt.flag" not in record.properties  # A key alone has no value.
+
+
+def test_ipv6_alone(lan: Lan) -> None:
+    """Both ways: ours are found by ours and by avahi-browse, avahi's by ours."""
+    hosts = (lan.a, lan.c, lan.d)
+    for host in hosts:
+        host.run("ip", "addr", "del", f"{host.address}/24", "dev", "eth0")
+    try:
+        with device(lan.c, "Board", ID), Looking(lan.d, MdnsScout(pace=QUICK)) as look:
+            record = look.record(id=ID, state="reachable")
+            assert record.uri == f"hal://[{lan.c.address6}]:{PORT}?id={ID}"
+            assert all(address.startswith("[f") for address in record.addresses)
+            line = lan.a.run("avahi-browse", "-rpt", "_hal-device._tcp")
+            assert f"=;eth0;IPv6;{ID}" in line and "IPv4" not in line
+            broker = publish(lan.a, "broker", "_mqtt._tcp", 1883)
+            uri = look.record(name="broker").properties["uri.mqtt"]
+            assert uri == f"mqtt://[{lan.a.address6}]:1883"
+            broker.kill()
+    finally:
+        for host in hosts:
+            host.run("ip", "addr", "add", f"{host.address}/24", "brd", "+", "dev", "eth0")
+
+
+def test_a_service_that_has_no_address(lan: Lan) -> None:
+    """Only its name is announced: it is asked for, and then told."""
+    out = DNSOutgoing(_FLAGS_QR_RESPONSE | _FLAGS_AA)
+    pointer = DNSPointer(crowd.TYPE, _TYPE_PTR, 1, 120, f"{ID}.{crowd.TYPE}")
+    out.add_answer_at_time(pointer, 0)
+
+    def say() -> None:
+        with crowd.speaker(lan.c.address) as sock:
+            sock.sendto(out.packets()[0], (crowd.GROUP, crowd.PORT))
+
+    bounds = Bounds(timeout=0.2, tries=1)
+    with Looking(lan.d, MdnsScout(pace=QUICK, bounds=bounds)) as look, device(lan.a) as other:
+        look.record(id=other.id)  # It listens.
+        lan.c.call(say)
+        assert f"mdns eth0 {ID}" in look.problem("nobody answers for its address")
+        assert [record.id for record in look.roster.snapshot().records] == [other.id]
 
 
 def test_a_tool_takes_the_uri(lan: Lan, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import resource
+import select
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,9 +137,7 @@ def test_death_without_goodbye(
         seen(roster, UUID)
         a.link_down()
         try:
-            began = time.monotonic()
             gone(roster)
-            assert time.monotonic() - began < 4
         finally:
             a.link_up()
 
@@ -161,7 +161,7 @@ def test_clock_jumps(
         seen(roster, UUID, model="Another board")
         a.link_down()
         try:
-            gone(roster, timeout=4)
+            gone(roster)
         finally:
             a.link_up()
 
@@ -284,8 +284,7 @@ def ask(
     to: tuple[str, int] = GROUP,
     mx: str = "1",
     target: str = HAL_TYPE,
-    times: int = 1,
-    wait: float = 1.3,
+    wait: float = 10,
     enough: int = 1000,
 ) -> list[Message]:
     """Search from a host, and give the answers (when there are enough, without waiting longer)."""
@@ -299,9 +298,8 @@ def ask(
                 socket.IP_MULTICAST_IF,
                 socket.inet_aton(source or host.address),
             )
-            for _ in range(times):
-                fields = {"HOST": "x", "MAN": '"ssdp:discover"', "ST": target}
-                entry.sendto(bytes(Message("M-SEARCH", fields | ({"MX": mx} if mx else {}))), to)
+            fields = {"HOST": "x", "MAN": '"ssdp:discover"', "ST": target}
+            entry.sendto(bytes(Message("M-SEARCH", fields | ({"MX": mx} if mx else {}))), to)
             answers: list[Message] = []
             deadline = time.monotonic() + wait
             while len(answers) < enough and (left := deadline - time.monotonic()) > 0:
@@ -328,10 +326,11 @@ def test_who_is_answered_and_who_is_not(
         own = answer.search_port
         assert own is not None
         for port in (1900, own):  # Alone: at once, and without MX.
-            (direct,) = ask(b, to=(a.address, port), mx="", wait=0.3)
+            (direct,) = ask(b, to=(a.address, port), mx="", enough=1)
             assert direct.get("USN") == answer.get("USN")
         assert len(ask(b, to=(a.address, own), target="ssdp:all", enough=3)) == 3
         assert ask(b, to=(a.address, own), port=1023, wait=0.3) == []
+        assert len(ask(b, to=(a.address, own), port=1024, enough=1)) == 1
         for host, other in ((a, b), (b, a)):  # A sender of another network, though routed here
             host.run("ip", "route", "add", "192.0.2.0/24", "via", other.address)
         b.run("ip", "addr", "add", "192.0.2.5/32", "dev", "eth0")
@@ -349,15 +348,27 @@ def test_answers_are_limited(
 ) -> None:
     """A forged sender is not flooded by us, whatever he seems to ask."""
     a, b = hosts
+    asked = {"HOST": "x", "MAN": '"ssdp:discover"', "ST": HAL_TYPE}
+
+    def search() -> int:
+        """Search from many ports, so that they are other searches; how many are answered."""
+        with ExitStack() as stack:
+            ports = [
+                stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                for _ in range(4 * responder.BURST)
+            ]
+            for entry in ports:
+                entry.sendto(bytes(Message("M-SEARCH", asked)), (a.address, 1900))
+            answered: set[socket.socket] = set()
+            while fresh := select.select(set(ports) - answered, [], [], 0.5)[0]:
+                answered.update(fresh)
+            return len(answered)
+
     with announcing(a, BOARD, announcer):
-        answers: list[Message] = []
         began = time.monotonic()
-        for _ in range(4):  # From other ports, so that they are other searches.
-            answers += ask(b, to=(a.address, 1900), mx="", times=50, wait=0.1)
-            for target in (HAL_TYPE, f"uuid:{UUID}", "upnp:rootdevice") * 10:
-                answers += ask(b, to=(a.address, 1900), mx="", target=target, wait=0.005)
+        answers = b.call(search)
         most = responder.BURST + responder.RATE * (time.monotonic() - began) + 1
-        assert responder.BURST / 2 <= len(answers) <= most
+        assert responder.BURST <= answers <= most
 
 
 def strangers(host: Host, packets: Iterable[bytes], source: str = "") -> None:
