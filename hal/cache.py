@@ -4,6 +4,7 @@
     hal.cache.persist(log[first:last])     # survives power loss when it returns
     hal.cache.sync(mailbox)                # hand over to another host, or take over from it
     hal.cache.copy_nt(frame, source)       # copy around the caches
+    hal.cache.fence_store()                # send off stores to a write-combining array
     hal.cache.query(frame).flush           # "needed", "not needed" or "unknown", and why
 
 An operation takes any buffer: a numpy array, a Mapping, bytes. A strided array (``a[::2]``,
@@ -41,6 +42,9 @@ __all__ = [
     "Facts",
     "Info",
     "copy_nt",
+    "fence_full",
+    "fence_load",
+    "fence_store",
     "fill_nt",
     "flush",
     "info",
@@ -109,6 +113,25 @@ def copy_nt(destination: AnyBuffer, source: AnyBuffer) -> None:
 def fill_nt(destination: AnyBuffer, byte: int = 0) -> None:
     """Fill with a byte (0 to 255) around the caches, then as after ``persist()``."""
     _core.cache_fill_nt(destination, byte)
+
+
+def fence_store() -> None:
+    """This thread's earlier stores come before its later ones, for every observer.
+
+    It sends off what waits to be gathered in a write-combining array. What works on a buffer above
+    has its fence already.
+    """
+    _core.cache_fence_store()
+
+
+def fence_load() -> None:
+    """This thread's earlier loads come before its later loads and stores."""
+    _core.cache_fence_load()
+
+
+def fence_full() -> None:
+    """All that this thread did before comes before all that it does later."""
+    _core.cache_fence_full()
 
 
 @dataclass(frozen=True)

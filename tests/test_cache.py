@@ -89,6 +89,14 @@ def test_writing_is_not_prefetched_for_what_cannot_be_written() -> None:
         cache.prefetch(b"abc", write=True)
 
 
+def test_fences_stand_alone() -> None:
+    """Their instructions are executed; that they order is the processor's part."""
+    for fence in (cache.fence_store, cache.fence_load, cache.fence_full):
+        fence()
+        with pytest.raises(TypeError):
+            fence(bytearray(64))  # type: ignore[call-arg]
+
+
 # ---- copying and filling ------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 import hal
 from hal._core import Mapping
+from tests.native import ROOT, run
+from tests.needs import needs
 
 SIZE = 8192
 
@@ -158,6 +161,33 @@ def test_blocks_are_bytes_in_any_order(registers: Path, order: str) -> None:
         with pytest.raises(hal.InvalidArgument, match="beyond"):
             device.read_at(1, SIZE)
     assert registers.read_bytes()[3:103] == data
+
+
+@pytest.mark.parametrize(
+    ("machine", "load", "store"),
+    [
+        ("aarch64", r"ldr\tw\S+, \[.*\n\s*dmb oshld", r"dmb osh\n(.*\n)*\s*str\tw"),
+        ("riscv64", r"lwu?\t.*\n(.*\n)*\s*fence ir, rw", r"fence rw, ow\n(.*\n)*\s*sw\t"),
+    ],
+)
+def test_registers_are_ordered_against_memory(
+    machine: str, load: str, store: str, tmp_path: Path
+) -> None:
+    """What no emulator shows, as it has no weak order: the barriers are there, and where."""
+    compiler = f"{machine}-linux-gnu-gcc"
+    needs(compiler)
+    source = tmp_path / "order.c"
+    source.write_text(
+        f'#include "{ROOT}/drivers/mmio/access.h"\n'
+        "uint64_t look(volatile uint8_t *at) { return load_once(at, 4, false); }\n"
+        "void tell(volatile uint8_t *at, uint64_t v) { store_once(at, 4, v, false); }\n"
+    )
+    lines = run(compiler, "-O2", "-S", f"-I{ROOT}/include", source, "-o", "-").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith(("#", "//")))
+    look, tell = text.index("look:"), text.index("tell:")
+    assert look < tell, text
+    assert re.search(load, text[look:tell]), text
+    assert re.search(store, text[tell:]), text
 
 
 def test_read_only(registers: Path) -> None:

@@ -220,6 +220,9 @@ void bind_cache(py::module_ &m)
     m.def("cache_lines", lines, py::arg("operation"), py::arg("buffer"));
     m.def("cache_copy_nt", copy_nt, py::arg("destination"), py::arg("source"));
     m.def("cache_fill_nt", fill_nt, py::arg("destination"), py::arg("byte"));
+    m.def("cache_fence_store", hal_fence_store);
+    m.def("cache_fence_load", hal_fence_load);
+    m.def("cache_fence_full", hal_fence_full);
     m.def("cache_info", info);
     m.def("cache_measure", measure);
     m.def("cache_query", query, py::arg("buffer"));

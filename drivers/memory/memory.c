@@ -57,7 +57,8 @@ static int check_range(struct hal_device *dev, const char *operation, uint64_t o
 static int check_writable(struct hal_device *dev, const char *operation)
 {
     return memory_of(dev)->read_only
-               ? hal_fail(-EACCES, operation, hal_device_uri(dev), "opened with read_only=true")
+               ? hal_fail(-EACCES, operation, hal_device_uri(dev),
+                          "opened for reading alone (read_only=true, or a descriptor that is)")
                : 0;
 }
 

@@ -269,15 +269,6 @@ static bool option(const struct hal_device *dev, const char *name)
     return hal_device_option(dev, name, &value) >= 0 && value.b;
 }
 
-static bool must_swap(const struct hal_device *dev)
-{
-    bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
-    struct hal_value order;
-
-    hal_device_option(dev, "byte_order", &order);
-    return !strcmp(order.s, little ? "big" : "little");
-}
-
 /* An offset that is a multiple of the width must be an address that is one. */
 static int check_region(struct hal_device *dev, const struct region *region)
 {

@@ -94,14 +94,14 @@ static int pass_register(struct hal_device *dev, const char *operation, uint64_t
     if (err)
         return err;
     if (write)
-        store_once(bytes, width, *value, swap);
+        store_relaxed(bytes, width, *value, swap);
     n = pass(dev, operation, bytes, width, offset, write);
     if (n < 0)
         return (int)n;
     if (n != (ssize_t)width)
         return hal_fail(-EIO, operation, hal_device_uri(dev), "%zd of %u bytes", n, width);
     if (!write)
-        *value = load_once(bytes, width, swap);
+        *value = load_relaxed(bytes, width, swap);
     return 0;
 }
 
@@ -369,15 +369,6 @@ static void describe(const struct place *place, struct region *region)
                  region->index <= VFIO_PCI_BAR5_REGION_INDEX ? "BAR" : "region", region->index);
     snprintf(region->what, sizeof(region->what), "PCI %s:%s %s",
              vendor + 2 * !strncmp(vendor, "0x", 2), device + 2 * !strncmp(device, "0x", 2), name);
-}
-
-static bool must_swap(const struct hal_device *dev)
-{
-    bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
-    struct hal_value order;
-
-    hal_device_option(dev, "byte_order", &order);
-    return !strcmp(order.s, little ? "big" : "little");
 }
 
 int region_init(struct hal_device *dev, struct vfio *vfio, const struct place *place)

@@ -9,7 +9,15 @@
  * (attribute `byte_order`). Register calls run in the control lane: hal_update() is atomic against
  * all other register calls on this handle (not against the device, or other processes).
  *
- * What must be flushed or fenced is said in hal/cache.h.
+ * ## Order
+ * A store to a register comes after everything that its thread did before, and everything that a
+ * thread does after a load of a register comes after it: a device that is told to go by hal_store()
+ * finds in memory what was stored there before, and memory that is looked at after hal_load() has
+ * said "done" has what the device wrote. So on every architecture; blocks (hal_write_at(),
+ * hal_read_at()) as a whole likewise. Accesses through a mapping have the processor's own order,
+ * and stores around the caches or to write-combining memory want hal_fence_store() first.
+ *
+ * What must be flushed for devices that are not coherent is said in hal/cache.h.
  */
 #ifndef HAL_MEMORY_H
 #define HAL_MEMORY_H

@@ -23,7 +23,6 @@ import pytest
 from numpy.typing import NDArray
 
 import hal
-from hal._abi import lib
 
 from . import devices
 from .devices import until
@@ -239,7 +238,7 @@ def test_a_bar_is_memory_that_the_host_shares(host: Host) -> None:
         with pytest.raises(hal.Error, match="beyond its 1048576"):
             device.array("u1", 2, device.size - 1)
     array[:] = range(300)
-    lib.hal_fence_store()
+    hal.cache.fence_store()
     assert host.read_file("ivshmem", 12290, 600) == array.tobytes()
     host.write_file("ivshmem", 12290, b"\x34\x12")
     assert array[0] == 0x1234
