@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "futex.h"
@@ -24,9 +25,10 @@ static int grow(void)
 
     if (slot_count == HANDLE_SLOTS)
         return hal_fail(-EMFILE, "open", NULL, "%u devices are open", HANDLE_SLOTS);
-    chunk = calloc(HANDLE_CHUNK, sizeof(*chunk));
+    chunk = aligned_alloc(LANE_ALIGNMENT, HANDLE_CHUNK * sizeof(*chunk));
     if (!chunk)
         return -ENOMEM;
+    memset(chunk, 0, HANDLE_CHUNK * sizeof(*chunk));
     for (uint32_t i = HANDLE_CHUNK; i-- > 0;) {
         chunk[i].index = slot_count + i;
         chunk[i].fd_in = chunk[i].fd_out = -1;

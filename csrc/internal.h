@@ -52,9 +52,12 @@ int uri_parse(const char *text, struct hal_uri *out); /* hal_uri_parse() for use
 /* Who finds the lane free takes it by one compare-and-swap and leaves it by a plain store. The rest
  * is for those who do not: they count themselves in `sleepers`, make every other thread of the
  * process see that with membarrier(2), and sleep on `turn` (futex(2)). So the price of a full fence
- * is paid by the thread that has to wait anyway, never by the one that leaves. */
+ * is paid by the thread that has to wait anyway, never by the one that leaves. Each lane has a
+ * cache line of its own, so that a reader does not slow down a writer. */
+#define LANE_ALIGNMENT 64
+
 struct lane {
-    _Atomic uint32_t held;
+    _Alignas(LANE_ALIGNMENT) _Atomic uint32_t held;
     _Atomic uint32_t sleepers; /* threads in lane_enter_slow() */
     _Atomic uint32_t turn;     /* changes when they should look again */
     _Atomic uint32_t cancels;
@@ -169,12 +172,12 @@ struct poller;
 struct hal_device {
     _Atomic int64_t handle; /* 0: free, or being opened or closed */
     _Atomic uint32_t fork_epoch;
-    struct lane lanes[3];
-    struct driver *driver;
-    struct driver_ops ops; /* a copy: one cache line less to touch on the way to the driver */
-    void *state;
     int fd_in, fd_out;
     int plain_in, plain_out; /* the same where the driver has HAL_DRIVER_PLAIN_IO, else -1 */
+    struct driver *driver;
+    void *state;
+    struct driver_ops ops; /* a copy: one cache line less to touch on the way to the driver */
+    struct lane lanes[3];
 
     /* Read buffer; touched by the holder of the read lane only, but for the atomics. */
     uint8_t *buffer;
