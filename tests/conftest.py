@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 import hal
 from tests import ahead
-from tests.native import build_ahead, tidy_ahead
+from tests.native import build_ahead
+from tests.tidy import tidy
 
 
 def pytest_configure() -> None:
@@ -48,7 +50,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         if item.name.startswith("test_clang_tidy["):
             source = item.callspec.params["source"]  # type: ignore[attr-defined]
-            tidy_ahead(source)
+            ahead.begin(f"tidy {source}", partial(tidy, source))
 
 
 def pytest_sessionfinish() -> None:

@@ -101,14 +101,3 @@ def built(name: str) -> Path:
 def build_ahead(name: str) -> None:
     """Begin to build the named configuration, beside the tests."""
     ahead.begin(f"build {name}", lambda: _build(name))
-
-
-def tidy(source: Path) -> None:
-    """Run clang-tidy, with the commands by which the plain build compiles."""
-    needs("clang-tidy")
-    run("nice", find("clang-tidy") or "clang-tidy", "--quiet", "-p", built("plain"), source)
-
-
-def tidy_ahead(source: Path) -> None:
-    """Begin to run it, beside the tests."""
-    ahead.begin(f"tidy {source}", lambda: tidy(source))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import ahead
-from tests.native import ROOT, run, tidy
+from tests.native import ROOT, run
 from tests.needs import needs
+from tests.tidy import tidy
 
 pytestmark = pytest.mark.timeout(600)
 C_SOURCES = sorted(ROOT.glob("csrc/**/*.c")) + sorted(ROOT.glob("drivers/*/*.c"))
