@@ -49,7 +49,7 @@ def _folder() -> Path:
 
 def _key(source: Path) -> str:
     """A hash of all that the result depends on."""
-    words = [*_command(source), "-E", "-P", "-CC", "-dD"]
+    words = [*_options(source), "-E", "-P", "-CC", "-dD", str(source)]
     text = subprocess.run(words, cwd=built("plain"), capture_output=True, check=True).stdout
     return hashlib.sha256(_settings() + text.replace(os.fsencode(ROOT), b"")).hexdigest()
 
@@ -65,8 +65,7 @@ def _commands() -> dict[str, str]:
     return {entry["file"]: entry["command"] for entry in listing}
 
 
-def _command(source: Path) -> list[str]:
-    """How the plain build compiles a source, without where the result goes."""
+def _options(source: Path) -> list[str]:
+    """The compiler and the options by which the plain build compiles a source."""
     words = shlex.split(_commands()[str(source)])
-    end = words.index("-o")
-    return words[:end]
+    return words[: words.index("-o")]
