@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .artifact import Artifact
 from .backend import backends, broken
@@ -111,22 +111,17 @@ def choose(
     found = [each for each in found if each.name not in without]
     if not found:
         raise _nothing(artifact, device, there, refused)
-    found.sort(key=lambda each: (each.program.files == _source(artifact), each.cost))
+    found.sort(key=lambda each: (each.program.engine == SOURCE.engine, each.cost))
     return Choice(tuple(found), tuple(refused))
 
 
 def _programs(artifact: Artifact) -> list[Program]:
     """Those of the artifact, and its source model, which is run when nothing else can be."""
     programs = list(artifact.manifest.programs)
-    source = _source(artifact)
-    if source and not any(program.files == source for program in programs):
-        programs.append(Program(SOURCE.target, SOURCE.backend, SOURCE.engine, source))
-    return programs
-
-
-def _source(artifact: Artifact) -> dict[str, str]:
     blob = artifact.manifest.source
-    return {"model.onnx": blob} if blob else {}
+    if blob:
+        programs.append(replace(SOURCE, files={"model.onnx": blob}))
+    return programs
 
 
 def _kind(program: Program) -> str:

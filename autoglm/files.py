@@ -50,6 +50,15 @@ class ArtifactFiles(Files):
         self.view(name).release()  # raises where there is none
         return Path(self._folder.name, name)
 
+    def check(self) -> None:
+        """See that every file is what was written, before an engine says so in words of its own.
+
+        Raises:
+            AlteredArtifact: One is not.
+        """
+        for name in self._program.files:
+            self.view(name).release()
+
     def _place(self, name: str, folder: Path) -> None:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ArtifactError(f'read "{self._artifact.path}": no file is called {name!r}')

@@ -164,14 +164,18 @@ class Loaded:
             if executable is not self._executable:
                 return  # another thread's call has done it
             self._note(error)
-            self._executable = None
-            self._executable = self._next()
+            try:  # calls that meet the failed one meanwhile wait for the lock, and try again
+                self._executable = self._next()
+            except BaseException:
+                self._executable = None
+                raise
 
     def _next(self) -> Executable:
         while self._waiting:
             self.candidate = self._waiting.pop(0)
             files = ArtifactFiles(self._artifact, self.candidate.program)
             try:
+                files.check()
                 executable = backend(self.candidate.program.backend).load(
                     self.candidate.program, files, self.candidate.device, self._threads
                 )

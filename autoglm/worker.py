@@ -32,6 +32,8 @@ from .work import LARGEST_MESSAGE
 
 TRIES = 3
 """How often one call is made before it, and not the worker, is taken to be the fault."""
+LOADING = 600.0
+"""Seconds in which a process must have the model loaded."""
 BACKOFF = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds before each further attempt to start a process; the last one for ever."""
 
@@ -219,9 +221,7 @@ class Worker:
 
     async def _receive(self, link: socket.socket) -> dict[str, Any]:
         try:
-            message = await asyncio.wait_for(
-                self._loop.sock_recv(link, LARGEST_MESSAGE), self._stall
-            )
+            message = await asyncio.wait_for(self._loop.sock_recv(link, LARGEST_MESSAGE), LOADING)
         except (asyncio.TimeoutError, ConnectionError):
             message = b""
         if not message:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 import hal
 
@@ -131,23 +133,10 @@ def _server() -> Schema:
     }
 
 
-def _parameter(name: str, values: list[str]) -> Schema:
-    schema = {"type": "string", "enum": values} if values else _TEXT
-    return {"name": name, "in": "path", "required": True, "schema": schema}
-
-
-def _on(path: str, models: list[str], item: Schema) -> Schema:
+def _on(model: Served, rest: str, item: Schema) -> Schema:
     """A path of a model, with its version and without."""
-    model = _parameter("model", models)
-    version = _parameter("version", [wire.VERSION])
-    rest = path and f"/{path}"
-    return {
-        f"/v2/models/{{model}}{rest}": {"parameters": [model], **item},
-        f"/v2/models/{{model}}/versions/{{version}}{rest}": {
-            "parameters": [model, version],
-            **item,
-        },
-    }
+    path = f"/v2/models/{quote(model.name, safe='')}"
+    return {f"{path}{rest}": item, f"{path}/versions/{wire.VERSION}{rest}": item}
 
 
 def _models(models: Mapping[str, Served]) -> Schema:
@@ -167,39 +156,29 @@ def _models(models: Mapping[str, Served]) -> Schema:
         outputs=tensors,
     )
     ready = _object(["name", "ready"], name=_TEXT, ready=_FLAG)
-    names = list(models)
     refusals = (400, 401, 403, 404, 429)
-    return {
-        **_on(
-            "",
-            names,
-            {
-                "get": {
-                    "summary": "What it takes and gives.",
-                    "responses": answers("That.", metadata, *refusals),
-                }
-            },
-        ),
-        **_on(
-            "ready",
-            names,
-            {
-                "get": {
-                    "summary": "Would it answer?",
-                    "responses": {
-                        **answers("Yes.", ready, *refusals),
-                        "503": {"description": "No.", "content": _json(ready)},
-                    },
-                }
-            },
-        ),
+    about = {
+        "get": {
+            "summary": "What it takes and gives.",
+            "responses": answers("That.", metadata, *refusals),
+        }
     }
+    would = {
+        "get": {
+            "summary": "Would it answer?",
+            "responses": {
+                **answers("Yes.", ready, *refusals),
+                "503": {"description": "No.", "content": _json(ready)},
+            },
+        }
+    }
+    paths: Schema = {}
+    for model in models.values():
+        paths |= _on(model, "", about) | _on(model, "/ready", would)
+    return paths
 
 
 def _infer(models: Mapping[str, Served]) -> Schema:
-    names = [name for name, model in models.items() if isinstance(model, Graph)]
-    if not names:
-        return {}
     datatypes = sorted(set(wire.DATATYPES.values()))
     shape = {"type": "array", "items": {"type": "integer", "minimum": 0}}
     given = {"type": "array", "description": "In row-major order, flat or nested."}
@@ -233,12 +212,29 @@ def _infer(models: Mapping[str, Served]) -> Schema:
         "description": "Seconds.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
     }
-    item = {
-        "post": {
-            "summary": "Run it once.",
-            "parameters": [timeout],
-            "requestBody": {"required": True, "content": _json(request)},
-            "responses": responses,
-        }
-    }
-    return _on("infer", names, item)
+    paths: Schema = {}
+    for model in models.values():
+        if isinstance(model, Graph):
+            content = _json(request)
+            content["application/json"]["example"] = _example(model)
+            item = {
+                "post": {
+                    "summary": "Run it once.",
+                    "parameters": [timeout],
+                    "requestBody": {"required": True, "content": content},
+                    "responses": responses,
+                }
+            }
+            paths |= _on(model, "/infer", item)
+    return paths
+
+
+def _example(model: Graph) -> Schema:
+    """A request that fits: zeros."""
+    inputs = []
+    for spec in model.info.inputs:
+        shape = [1 if isinstance(extent, str) else extent for extent in spec.shape]
+        zeros: list[Any] = [False if spec.dtype == "bool" else 0] * math.prod(shape)
+        datatype = wire.DATATYPES.get(spec.dtype, "BYTES")
+        inputs.append({"name": spec.name, "shape": shape, "datatype": datatype, "data": zeros})
+    return {"inputs": inputs}

@@ -6,6 +6,8 @@ An ASGI middleware, the only one. The routes behind it raise, and it answers.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -26,6 +28,8 @@ from .metrics import Metrics
 OPEN: Final = ("/health/", "/v2/health/", "/metrics")
 """Paths that are answered however busy the service is, and to whoever can connect."""
 TIMEOUT_HEADER: Final = b"request-timeout"
+DRAIN: Final = 2.0
+"""Seconds that the rest of a refused request has to come."""
 GONE: Final = 499
 """Counted, never sent: the client left before its answer (nginx's number)."""
 
@@ -70,8 +74,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer why not."""
-        if scope["type"] != "http" or scope["path"].startswith(OPEN):
-            await self._app(scope, receive, send)
+        if scope["path"].startswith(OPEN):
+            await self._answer_openly(scope, receive, send)
             return
         begin = time.perf_counter()
         scope["model"] = ""
@@ -87,6 +91,13 @@ class Guard:
             self._tally.requests -= 1
             self._tally.bytes -= exchange.bytes
             self._metrics.count(scope["model"], exchange.status, time.perf_counter() - begin)
+
+    async def _answer_openly(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except HTTPException as error:
+            answer = problem(scope, error.status_code, error.detail, error.headers)
+            await answer(scope, receive, send)
 
     async def _pass(self, scope: Scope, exchange: _Exchange) -> None:
         if self._tally.requests > self._limits.requests:
@@ -108,8 +119,8 @@ class Guard:
         headers = getattr(error, "headers", None) or {}
         if status == 429:
             headers = {**headers, "Retry-After": "1"}
-        if exchange.open:
-            headers = {**headers, "Connection": "close"}  # what is left of its body is not read
+        if exchange.open and not await exchange.drain():
+            headers = {**headers, "Connection": "close"}
         await problem(scope, status, text, headers)(scope, exchange.receive, exchange.send)
 
 
@@ -140,6 +151,20 @@ class _Exchange:
             self._tally.bytes += length
             self._bound(0)
         return message
+
+    async def drain(self) -> bool:
+        """Let what is left of the body come, for whoever still sends does not read an answer.
+
+        Returns:
+            Whether all has come; there is a bound on what is waited for.
+        """
+        left = self._limits.body
+        with contextlib.suppress(asyncio.TimeoutError), Deadline(DRAIN):
+            while self.open and left > 0:
+                message = await self._receive()
+                left -= len(message.get("body", b""))
+                self.open = message.get("more_body", False)
+        return not self.open
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

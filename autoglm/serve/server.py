@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
+import signal
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -20,6 +23,9 @@ from .limits import Limits
 
 LOOPBACK = "127.0.0.1"
 """Where it listens unless it is told otherwise."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""By which it is told to end; a second SIGINT does not wait for requests."""
 
 log = logging.getLogger("autoglm")
 
@@ -97,12 +103,26 @@ class Server(uvicorn.Server):
                 log_level=logging.WARNING,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 limit_concurrency=limits.connections,
                 backlog=limits.connections,
                 timeout_graceful_shutdown=int(limits.grace),
                 **options,
             )
         )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order by SIGTERM and SIGINT; uvicorn's own raises them again in the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: Any = None) -> None:
         """Load the models, then listen.

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service that runs in a thread of the test, on a port of its own, and a client of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoglm.serve.access import Access
+from autoglm.serve.application import Application
+from autoglm.serve.limits import Limits
+from autoglm.serve.model import Graph
+from autoglm.serve.server import Server
+from autoglm.tensor import Array
+
+HEADER = "Inference-Header-Content-Length"
+
+
+class Service:
+    """It, while it runs.
+
+    Attributes:
+        port: Where.
+        models: What it serves.
+        tls: For clients; None without TLS.
+    """
+
+    def __init__(self, models: list[Graph], limits: Limits, access: Access | None) -> None:
+        self.models = models
+        self.port = 0
+        self.tls: ssl.SSLContext | None = None
+        self._began = threading.Event()
+        application = Application(models, limits, access)
+        self._server = Server(application, "127.0.0.1", 0, limits, access, self._begin)
+        self._thread = threading.Thread(target=self._server.run)
+
+    def _begin(self, _host: str, port: int) -> None:
+        self.port = port
+        self._began.set()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._began.wait(60)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection of a client."""
+        if self.tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self.tls)
+
+    def ask(
+        self,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        method: str = "",
+    ) -> tuple[int, Any]:
+        """Status and content of an answer; a body that is no bytes is sent as JSON."""
+        if body is not None and not isinstance(body, (bytes, bytearray)):
+            body = json.dumps(body).encode()
+        connection = self.connect()
+        try:
+            connection.request(
+                method or ("GET" if body is None else "POST"), path, body, dict(headers or {})
+            )
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        is_json = answer.getheader("Content-Type", "").startswith("application/json")
+        return answer.status, json.loads(content) if is_json else content
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's values."""
+        _, text = self.ask("/metrics")
+        lines = [line for line in text.decode().splitlines() if line.startswith(name)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+@contextmanager
+def serving(
+    *paths: Path, limits: Limits | None = None, own: Path | None = None, **settings: Any
+) -> Iterator[Service]:
+    """A service of these artifacts."""
+    access = Access(own) if own else None
+    models = [Graph(path, **settings) for path in paths]
+    service = Service(models, limits or Limits(), access)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def request(inputs: Mapping[str, Array], **more: Any) -> dict[str, Any]:
+    """A request to run a model, as JSON."""
+    names = {"float32": "FP32", "int64": "INT64"}
+    stated = [
+        {
+            "name": name,
+            "datatype": names[array.dtype.name],
+            "shape": list(array.shape),
+            "data": array.reshape(-1).tolist(),
+        }
+        for name, array in inputs.items()
+    ]
+    return {"inputs": stated, **more}
+
+
+def binary(inputs: Mapping[str, Array], **more: Any) -> tuple[bytes, dict[str, str]]:
+    """The same, with binary arrays: body and headers."""
+    content = request(inputs, **more)
+    for entry, array in zip(content["inputs"], inputs.values(), strict=True):
+        del entry["data"]
+        entry["parameters"] = {"binary_data_size": array.nbytes}
+    head = json.dumps(content).encode()
+    tail = b"".join(array.tobytes() for array in inputs.values())
+    return head + tail, {HEADER: str(len(head)), "Content-Type": "application/octet-stream"}

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests of the Open Inference Protocol as bytes: good ones, and everything else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoglm.errors import InputError
+from autoglm.serve import wire
+from autoglm.tensor import Array
+from tests.autoglm import small
+from tests.autoglm.serving import HEADER, binary, request
+
+INFO = small.INFO
+
+
+def read(content: Any) -> wire.Request:
+    return wire.read(json.dumps(content).encode(), None, INFO)
+
+
+def changed(index: int, **changes: Any) -> dict[str, Any]:
+    """A good request, one of its inputs changed; a change to None takes the member out."""
+    content = request(small.inputs())
+    entry = content["inputs"][index] | changes
+    content["inputs"][index] = {name: value for name, value in entry.items() if value is not None}
+    return content
+
+
+def test_json() -> None:
+    given = small.inputs(3, 7)
+    found = read(request(given, id="seven"))
+    assert found.id == "seven" and not found.outputs and not found.binary
+    assert all(np.array_equal(found.inputs[name], array) for name, array in given.items())
+    nested = changed(0, data=small.inputs()["x"].tolist())
+    assert np.array_equal(read(nested).inputs["x"], small.inputs()["x"])
+
+
+def test_binary_without_a_copy() -> None:
+    given = small.inputs(3)
+    body, headers = binary(given, parameters={"binary_data_output": True})
+    found = wire.read(body, int(headers[HEADER]), INFO)
+    assert found.binary == {"y", "n"}
+    assert not found.inputs["x"].flags.owndata and not found.inputs["x"].flags.writeable
+    assert all(np.array_equal(found.inputs[name], array) for name, array in given.items())
+
+
+def test_answers() -> None:
+    outputs: dict[str, Array] = {
+        "y": np.array([[1.5, np.nan]], np.float32),
+        "n": np.array([3], np.int64),
+    }
+    plain, head = wire.write(INFO, read(request(small.inputs(), id="a")), outputs)
+    assert head is None
+    assert json.loads(plain) == {
+        "model_name": "small",
+        "model_version": "1",
+        "id": "a",
+        "outputs": [
+            {"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [1.5, None]},
+            {"name": "n", "datatype": "INT64", "shape": [1], "data": [3]},
+        ],
+    }
+    wanted = [{"name": "n"}, {"name": "y", "parameters": {"binary_data": True}}]
+    mixed, head = wire.write(INFO, read(request(small.inputs(), outputs=wanted)), outputs)
+    assert head is not None
+    stated = json.loads(mixed[:head])["outputs"]
+    assert [each["name"] for each in stated] == ["n", "y"]
+    assert stated[1]["parameters"] == {"binary_data_size": 8} and "data" not in stated[1]
+    assert np.array_equal(np.frombuffer(mixed[head:], np.float32), outputs["y"][0], equal_nan=True)
+
+
+HOSTILE: dict[str, tuple[Any, str]] = {
+    "no object": ([], "the request is an object"),
+    "no inputs": ({}, "inputs is a list"),
+    "inputs of another type": ({"inputs": "x"}, "inputs is a list"),
+    "an input of another type": ({"inputs": [3]}, r"inputs\[0\] is an object"),
+    "no such input": (changed(0, name="z"), "no input 'z'; there are: x: float32"),
+    "a name of another type": (changed(0, name=["x"]), "no input"),
+    "the same twice": ({"inputs": request(small.inputs())["inputs"] * 2}, "is there twice"),
+    "another datatype": (changed(0, datatype="FP64"), "datatype 'FP64', the model takes 'FP32'"),
+    "no datatype": (changed(0, datatype=None), "datatype None"),
+    "no shape": (changed(0, shape=None), "shape is a list"),
+    "a huge shape": (changed(0, shape=[1 << 40, 64]), "1 elements, its|64 elements, its shape"),
+    "an overflowing shape": (changed(0, shape=[1 << 62, 64]), "whole numbers"),
+    "a negative extent": (changed(0, shape=[-1, 64]), "whole numbers, 0 or more"),
+    "an extent that is no number": (changed(0, shape=[True, 64]), "whole numbers"),
+    "too many extents": (changed(0, shape=[1] * 1000), "at most 32"),
+    "a shape that does not fit": (changed(0, shape=[1, 63]), r"shape \[1, 63\], the model takes"),
+    "no data": (changed(0, data=None), "data is a list"),
+    "too little data": (changed(0, data=[1.0]), "1 elements, its shape wants 64"),
+    "texts": (changed(0, data=["a"] * 64), "no float32"),
+    "nothing": (changed(0, data=[None] * 64), "no float32"),
+    "truths": (changed(0, data=[True] * 64), "no float32"),
+    "objects": (changed(0, data=[{}] * 64), "no float32"),
+    "ragged": (changed(0, data=[[1.0], [1.0, 2.0]]), "no array of one shape"),
+    "nested otherwise": (changed(0, data=[[1.0, 2.0]] * 32), r"of shape \[32, 2\]"),
+    "too large for the type": (changed(0, data=[1e300] * 64), "numbers that no float32 has"),
+    "halves for whole numbers": (changed(1, data=[1.5]), "no int64"),
+    "a whole number too large": (changed(1, data=[1 << 63]), "no int64 has|no int64"),
+    "an id that is no text": (request(small.inputs(), id=3), "id is a text"),
+    "no such output": (request(small.inputs(), outputs=[{"name": "q"}]), "no output 'q'"),
+    "an output twice": (request(small.inputs(), outputs=[{"name": "y"}] * 2), "there twice"),
+    "a flag that is none": (
+        request(small.inputs(), parameters={"binary_data_output": 1}),
+        "true or false",
+    ),
+    "a size that is none": (changed(0, parameters={"binary_data_size": -1}), "number of bytes"),
+    "a size beyond": (changed(0, parameters={"binary_data_size": 256}), "0 are left"),
+    "parameters of another type": (changed(0, parameters=[]), "parameters is an object"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_does_not_fit(content: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read(content)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b'{"inputs":' + b"[" * 100_000, b'{"id": NaN, "inputs": []}'],
+)  # fmt: skip
+def test_no_json(body: bytes) -> None:
+    with pytest.raises(InputError, match="no JSON"):
+        wire.read(body, None, INFO)
+
+
+def test_bytes_that_are_not_named() -> None:
+    body, headers = binary(small.inputs())
+    with pytest.raises(InputError, match="3 bytes follow"):
+        wire.read(body + b"abc", int(headers[HEADER]), INFO)
+    with pytest.raises(InputError, match="by its header, the body has"):
+        wire.read(body, len(body) + 1, INFO)
+    with pytest.raises(InputError, match="are left"):
+        wire.read(body[:-1], int(headers[HEADER]), INFO)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["name", "shape", "datatype", "data", "parameters", "inputs"])
+            | st.text(max_size=4),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=50)
+@given(
+    st.sampled_from(["name", "shape", "datatype", "data", "parameters"]), _JSON, st.integers(0, 1)
+)
+def test_any_member_may_be_anything(member: str, value: Any, index: int) -> None:
+    content = changed(index, **{member: value})
+    try:
+        found = read(content)
+    except InputError:
+        return
+    for name, array in found.inputs.items():
+        (spec,) = (spec for spec in INFO.inputs if spec.name == name)
+        assert array.dtype == spec.dtype and array.ndim == len(spec.shape)
+
+
+@given(st.binary(max_size=200), st.none() | st.integers(0, 300))
+def test_any_bytes(body: bytes, length: int | None) -> None:
+    with pytest.raises(InputError):
+        wire.read(body, length, INFO)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models in processes of their own: they are killed, hang, run out of memory; no call is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autoglm.errors import DeviceError, InputError, TargetUnavailable
+from autoglm.exchange import KEPT, Region
+from autoglm.manifest import Program
+from autoglm.tensor import Array
+from autoglm.worker import TRIES, Worker
+from tests.autoglm import small
+from tests.autoglm.small import bad, good, right, write
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with small.faulty(tmp_path_factory.mktemp("faulty")):
+        yield
+
+
+@asynccontextmanager
+async def working(path: Path, *programs: Program, **settings: Any) -> AsyncIterator[Worker]:
+    """A worker on an artifact with these programs."""
+    worker = Worker(write(path / "small.glm", programs), **settings)
+    await worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.stop()
+
+
+async def all_right(worker: Worker, count: int) -> bool:
+    """So many calls at once, each answered, each with its own answer."""
+    given = [small.inputs(1 + number % 5, number + 100) for number in range(count)]
+    answers = await asyncio.gather(*map(worker.call, given))
+    return all(map(right, given, answers))
+
+
+def test_calls(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, good()) as worker:
+            assert worker.ready and worker.pid and worker.candidate == "0/cpu/onnxruntime"
+            assert await all_right(worker, 20)
+            with pytest.raises(InputError, match="'x' is missing"):
+                await worker.call({})
+        with pytest.raises(DeviceError, match="was stopped"):
+            await worker.call(small.inputs())
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, Program("cuda", "iree", "iree 3", {})):
+            pass
+
+    with pytest.raises(TargetUnavailable, match="no such device"):
+        asyncio.run(main())
+
+
+def test_killed_in_mid_call(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, bad("slow", seconds=0.02)) as worker:
+            for _ in range(3):
+                calls = asyncio.ensure_future(all_right(worker, 10))
+                await asyncio.sleep(0.1)
+                os.kill(worker.pid, signal.SIGKILL)
+                assert await calls
+            assert worker.deaths == 3
+
+    asyncio.run(main())
+
+
+def test_a_device_under_which_it_dies_is_left(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, bad("crash"), good()) as worker:
+            assert worker.candidate == "1/vulkan/faulty crash"
+            assert await all_right(worker, 5)
+            assert worker.candidate == "0/cpu/onnxruntime" and worker.deaths == TRIES - 1
+
+    asyncio.run(main())
+
+
+def test_a_device_that_is_lost_is_left(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, bad("lost"), good()) as worker:
+            assert await all_right(worker, 8)
+            assert worker.candidate == "0/cpu/onnxruntime" and worker.deaths == 0
+
+    asyncio.run(main())
+
+
+def test_a_call_that_kills_every_process(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, bad("poison")) as worker:
+            before = asyncio.ensure_future(all_right(worker, 3))
+            poison = asyncio.ensure_future(worker.call(small.inputs(1, 13)))
+            after = asyncio.ensure_future(all_right(worker, 3))
+            with pytest.raises(DeviceError, match=f"died in each of {TRIES} attempts.*SIGSEGV"):
+                await poison
+            assert await before and await after
+            assert worker.deaths == TRIES
+
+    asyncio.run(main())
+
+
+def test_a_process_that_hangs(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, bad("hang"), good(), stall=0.3) as worker:
+            given = small.inputs()
+            assert right(given, await worker.call(given))
+            assert worker.candidate == "0/cpu/onnxruntime"
+
+    asyncio.run(main())
+
+
+def test_a_call_that_wants_too_much_memory(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, bad("hungry"), memory=2 << 30) as worker:
+            with pytest.raises(DeviceError, match="Unable to allocate"):
+                await worker.call(small.inputs(1, 13))
+            assert await all_right(worker, 3)
+
+    asyncio.run(main())
+
+
+def test_who_has_gone_is_not_served(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, bad("slow", seconds=0.3)) as worker:
+            first = asyncio.ensure_future(worker.call(small.inputs()))
+            second = asyncio.ensure_future(worker.call(small.inputs()))
+            third = asyncio.ensure_future(worker.call(small.inputs(1, 3)))
+            await asyncio.sleep(0.1)
+            second.cancel()
+            begin = asyncio.get_running_loop().time()
+            await first
+            assert right(small.inputs(1, 3), await third)
+            assert asyncio.get_running_loop().time() - begin < 0.8  # two calls, not three
+            assert second.cancelled() and worker.waiting == 0
+
+    asyncio.run(main())
+
+
+def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    async def main() -> int:
+        async with working(tmp_path, bad("slow", seconds=60)) as worker:
+            call = asyncio.ensure_future(worker.call(small.inputs()))
+            await asyncio.sleep(0.1)
+            pid = worker.pid
+        with pytest.raises(DeviceError, match="was stopped"):
+            await call
+        return pid
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(asyncio.run(main()), 0)
+
+
+def test_a_large_call_leaves_no_large_memory(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with working(tmp_path, good()) as worker:
+            given = small.inputs(300_000)
+            assert given["x"].nbytes > KEPT
+            assert right(given, await worker.call(given))
+            assert os.fstat(worker._region.descriptor).st_size <= KEPT
+            assert right(given, await worker.call(given))
+
+    asyncio.run(main())
+
+
+def test_a_region_takes_any_plain_array() -> None:
+    region = Region.make()
+    given: dict[str, Array] = {
+        "empty": np.empty((0, 3), np.float32),
+        "scalar": np.array(3, np.uint8),
+        "strided": np.arange(24, dtype=np.int16).reshape(4, 6)[::2, ::3],
+        "flags": np.array([True, False]),
+    }
+    slots, end = region.put(given)
+    found = region.take(slots)
+    assert all(np.array_equal(given[name], found[name]) for name in given)
+    assert [found[name].dtype for name in given] == [each.dtype for each in given.values()]
+    region.put({"more": np.ones(1 << 20)}, end)
+    assert np.array_equal(found["strided"], given["strided"])  # the old map is kept by its views
+    with pytest.raises(InputError, match="Python objects"):
+        region.put({"objects": np.array([object()])})
+    del found
+    region.close()
