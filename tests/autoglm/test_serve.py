@@ -221,6 +221,7 @@ def test_schemathesis(service: Service, tmp_path: Path) -> None:
         text=True,
         timeout=240,
         check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert infer(service, 1, 1)
