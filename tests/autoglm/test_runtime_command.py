@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``autoglm-runtime``: what it prints, writes, and ends with. Serving is in test_serve.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autoglm.artifact import Artifact
+from autoglm.commands.runtime import main
+from autoglm.manifest import Program
+from tests.autoglm import small
+from tests.autoglm.small import bad, good, right, write
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with small.faulty(tmp_path_factory.mktemp("faulty")):
+        yield
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
+def test_devices(run: Any) -> None:
+    status, out, _ = run("--list-devices")
+    assert status == 0
+    assert out.splitlines()[0].split() == ["ID", "KIND", "NAME", "MEMORY", "STATE"]
+    assert out.splitlines()[1].startswith("0   cpu")
+    found = json.loads(run("--list-devices", "--json")[1])
+    assert [each["number"] for each in found] == list(range(len(found)))
+
+
+def test_once(run: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "small.glm", [bad("lost"), good()])
+    given = small.inputs(3, 4)
+    np.savez(tmp_path / "in.npz", **given)  # type: ignore[arg-type]
+    arguments = ("--model", path, "--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz")
+    assert run(*arguments, "--device-id", 0)[0] == 0
+    with np.load(tmp_path / "out.npz") as found:
+        assert right(given, found)
+
+
+def test_explain(run: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "small.glm", [bad("slow"), good()], source=True)
+    _, out, _ = run("--model", path, "--explain")
+    assert [line.split()[0] for line in out.splitlines()] == ["chosen:", "next:", "next:"]
+    found = json.loads(run("--model", path, "--explain", "--json", "--device-id", "cpu")[1])
+    assert [each["name"] for each in found["candidates"]] == [
+        "0/cpu/onnxruntime",
+        "0/cpu/source model",
+    ]
+
+
+def test_benchmark(run: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "small.glm", [bad("load"), good()], source=True)
+    plot = tmp_path / "figures.svg"
+    arguments = ("--model", path, "--benchmark", "--seconds", 0.05)
+    status, out, _ = run(*arguments, "--plot", plot)
+    assert status == 0 and "ENGINE" in out and "onnxruntime" in out
+    assert "inferences/s" in plot.read_text()
+    found = json.loads(run(*arguments, "--json")[1])
+    by_device = {each["device"]: each for each in found["devices"]}
+    figures = next(each for name, each in by_device.items() if name.startswith("device 0"))
+    assert figures["p99_ms"] >= figures["p50_ms"] > 0 and figures["throughput"] > 0
+    assert figures["calls"] >= 10
+    assert figures["power_w"] is None or figures["power_w"] > 0
+    assert figures["power_source"]
+    assert "it cannot be had" in by_device["device 1"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ((), 2, "name an artifact"),
+        (("--model", "{path}", "--input", "x", "--benchmark"), 2, "one of --input"),
+        (("--model", "{path}", "--input", "{npz}"), 2, "--output FILE.npz"),
+        (("--model", "missing.glm", "--explain"), 1, "No such file"),
+        (("--model", "{npz}", "--explain"), 9, "no artifact"),
+        (("--model", "{path}", "--explain", "--device-id", "7"), 14, "no device '7'"),
+        (("--model", "{path}", "--explain", "--device-id", "vulkan"), 13, "nothing in it"),
+        (("--model", "{cuda}", "--explain"), 5, "no such device"),
+        (("--model", "{path}", "--prompt", "x"), 15, "no language model"),
+        (("--model", "{path}", "--input", "{npz}", "--output", "{out}"), 15, "no input 'q'"),
+        (("--model", "{path}", "--benchmark", "--plot", "x.txt"), 15, "ends in neither"),
+        (("--model", "{path}", "--host", "0.0.0.0"), 1, "--own FOLDER"),
+        (("--model", "{path}", "--own", "{out}"), 1, "enrol this machine"),
+    ],
+)
+def test_how_it_ends(
+    run: Any, tmp_path: Path, arguments: tuple[str, ...], status: int, says: str
+) -> None:
+    names = {
+        "path": write(tmp_path / "small.glm", [good()]),
+        "cuda": write(tmp_path / "cuda.glm", [Program("cuda", "iree", "iree 3", {})]),
+        "npz": tmp_path / "in.npz",
+        "out": tmp_path / "out",
+    }
+    np.savez(names["npz"], q=np.zeros(1))
+    found, _, err = run(*(each.format(**names) for each in arguments))
+    assert (found, says in err) == (status, True), err
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("header", 11), ("blob", 11), ("short", 10), ("manifest", 11)]
+)
+def test_a_corrupt_artifact(run: Any, tmp_path: Path, name: str, status: int) -> None:
+    path = write(tmp_path / "small.glm", [good()])
+    with Artifact(path) as artifact:
+        (blob,) = artifact.manifest.blobs.values()
+    data = bytearray(path.read_bytes())
+    if name == "short":
+        del data[-10:]
+    else:
+        data[{"header": 20, "blob": blob.offset, "manifest": len(data) - 5}[name]] ^= 1
+    path.write_bytes(data)
+    np.savez(tmp_path / "in.npz", **small.inputs())  # type: ignore[arg-type]
+    once = ("--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz")
+    found, _, err = run("--model", path, *once)
+    assert found == status and str(path) in err
+    assert run("--model", path, "--port", 0)[0] == status  # nor is it served
