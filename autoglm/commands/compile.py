@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -13,7 +12,7 @@ import click
 
 import hal
 
-from ..errors import Error
+from .outcome import run
 
 EPILOG = """\b
 Examples:
@@ -208,17 +207,4 @@ def _list_targets(json: bool) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """What ``autoglm-compile`` runs."""
-    try:
-        code = int(cli.main(arguments, prog_name="autoglm-compile", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except Error as error:
-        click.echo(f"autoglm-compile: {error}", err=True)
-        code = error.exit_status
-    except OSError as error:
-        click.echo(f"autoglm-compile: {error}", err=True)
-        code = 1
-    except (click.Abort, KeyboardInterrupt):
-        code = 130  # as a shell says of a program that SIGINT ended
-    sys.exit(code)
+    run(cli, "autoglm-compile", arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoglm.errors import InputError
@@ -155,7 +155,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(["name", "shape", "datatype", "data", "parameters"]), _JSON, st.integers(0, 1)
 )
@@ -170,6 +170,7 @@ def test_any_member_may_be_anything(member: str, value: Any, index: int) -> None
         assert array.dtype == spec.dtype and array.ndim == len(spec.shape)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=200), st.none() | st.integers(0, 300))
 def test_any_bytes(body: bytes, length: int | None) -> None:
     with pytest.raises(InputError):
