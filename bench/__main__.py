@@ -23,6 +23,7 @@ GROUPS = (
     "registers",
     "cache",
     "memory",
+    "remote",
     "discovery_network",
     "footprint",
     "discovery",

@@ -19,23 +19,34 @@ def _flags(*options: str) -> list[str]:
     return shlex.split(told.stdout)
 
 
-def build(source: str, *libraries: str) -> Path:
-    """Compile ``bench/SOURCE`` against libhal; the path of the program."""
-    folder = HERE.parent / "build" / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / Path(source).stem
-    compiler = os.environ.get("CC", "cc")
+def _compiled(source: str, suffix: str, *options: str) -> Path:
+    """Compile ``bench/SOURCE``, C or C++, against libhal; what came of it."""
+    out = (HERE.parent / "build" / "bench" / source).with_suffix(suffix)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    compiler = [os.environ.get("CXX", "c++"), "-std=c++17"]
+    if source.endswith(".c"):
+        compiler = [os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE"]
     subprocess.run(
         [
-            *(compiler, "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror"),
+            *(*compiler, "-O2", "-Wall", "-Wextra", "-Werror"),
             *_flags("--cflags"),
-            *(str(HERE / source), "-o", str(program)),
+            *(str(HERE / source), "-o", str(out)),
             *_flags("--libs"),
-            *libraries,
+            *options,
         ],
         check=True,
     )
-    return program
+    return out
+
+
+def build(source: str, *libraries: str) -> Path:
+    """Compile ``bench/SOURCE`` against libhal; the path of the program."""
+    return _compiled(source, "", *libraries)
+
+
+def library(source: str, *libraries: str) -> Path:
+    """The same as a library that can be loaded."""
+    return _compiled(source, ".so", "-shared", "-fPIC", "-pthread", *libraries)
 
 
 def run(program: Path, *arguments: str) -> str:

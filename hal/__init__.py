@@ -66,6 +66,7 @@ from .vfio import DmaRegion, Vfio
 if TYPE_CHECKING:
     from .discovery import Change, Problem, Record, Watch, devices
     from .driver import Driver, DriverDevice, register_driver, unregister_driver
+    from .remote import Export, exports
 
     watch = Watch
 
@@ -84,6 +85,7 @@ __all__ = [
     "DriverDevice",
     "DriverInfo",
     "Error",
+    "Export",
     "Field",
     "Forked",
     "Gpio",
@@ -134,6 +136,7 @@ __all__ = [
     "devices",
     "driver_dir",
     "drivers",
+    "exports",
     "load_driver",
     "load_drivers",
     "names",
@@ -174,6 +177,7 @@ if not TYPE_CHECKING:  # which would take any name to be here
         **{name: ("driver", name) for name in ("Driver", "DriverDevice")},
         **{name: ("driver", name) for name in ("register_driver", "unregister_driver")},
         **{name: ("discovery", name) for name in ("Change", "Problem", "Record", "Watch")},
+        **{name: ("remote", name) for name in ("Export", "exports")},
         "devices": ("discovery", "devices"),
         "watch": ("discovery", "Watch"),
     }

@@ -7,6 +7,7 @@ The methods that move bytes are in hal._core; what is here is built of them.
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
@@ -96,15 +97,15 @@ class Device(_core.Handle):
         if not isinstance(uri, str):
             raise TypeError(f"open: a URI is a str, not {type(uri).__name__}")
         whole = uri_with_options(uri, options)
+        until = None if timeout is None else time.monotonic() + timeout
         try:
             device = _core.open(whole, timeout, _faces, Device)
         except NotFound:
-            from . import names  # of the configuration file: read when nothing else has this one
-
-            instead = names.substitute(whole)
+            instead = _substitute(whole, timeout)
             if instead is None:
                 raise
-            device = _core.open(instead, timeout, _faces, Device)
+            left = None if until is None else max(until - time.monotonic(), 0.0)
+            device = _core.open(instead, left, _faces, Device)
         device._waits = None
         if isinstance(device, cls):
             return device
@@ -208,6 +209,17 @@ class Device(_core.Handle):
         if not line:
             raise StopAsyncIteration
         return line
+
+
+def _substitute(uri: str, timeout: float | None) -> str | None:
+    """What to open in place of a URI that libhal found nothing for; None: there is nothing."""
+    if uri.startswith("hal:"):
+        from . import remote  # a machine may be found on the network
+
+        return remote.substitute(uri, timeout)
+    from . import names  # of the configuration file: read when nothing else has this one
+
+    return names.substitute(uri)
 
 
 _faces: dict[str, type[Device]] = {}

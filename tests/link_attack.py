@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cryptography import x509
@@ -256,10 +257,18 @@ def hello(token: str, lowest: int = 1, highest: int = 1) -> bytes:
     return frame(HELLO, 1, struct.pack("<HH", lowest, highest) + text(token) + text("attack"))
 
 
-def opening(device: str, *, exclusive: bool = False, take: bool = False, keep: int = 0) -> bytes:
+def opening(
+    device: str,
+    *,
+    exclusive: bool = False,
+    take: bool = False,
+    keep: int = 0,
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """The second frame."""
-    how = struct.pack("<BBHH", 2 if exclusive else 1, take, keep, 0)
-    return frame(OPEN, 2, text(device) + how)
+    how = struct.pack("<BBHH", 2 if exclusive else 1, take, keep, len(options))
+    pairs = b"".join(text(part) for option in options.items() for part in option)
+    return frame(OPEN, 2, text(device) + how + pairs)
 
 
 def context(

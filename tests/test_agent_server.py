@@ -38,7 +38,7 @@ from hal.link.identity import Identity, Role
 from hal.link.listener import Bounds, Listener
 from hal.link.token import Right
 from tests import link_attack as la
-from tests.test_remote import CONTROLLER, DEVICE, equip
+from tests.far import CONTROLLER, DEVICE, equip
 
 OTHER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 CONFIG = """

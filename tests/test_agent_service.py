@@ -22,8 +22,8 @@ from hal.link.authority import Authority
 from hal.link.identity import Identity, Role
 from hal.link.listener import Bounds, Listener
 from hal.link.token import Right
+from tests.far import CONTROLLER, DEVICE, equip
 from tests.needs import needs
-from tests.test_remote import CONTROLLER, DEVICE, equip
 
 UNITS = Path(__file__).parent.parent / "packaging" / "systemd"
 UNPRIVILEGED = ["setpriv", "--no-new-privs"]

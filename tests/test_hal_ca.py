@@ -12,7 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zxingcpp
 
 COMMAND = [sys.executable, "-c", "from hal.ca.cli import main; main()"]
 
@@ -62,6 +64,10 @@ def test_the_way_of_a_machine(served: str, tmp_path: Path) -> None:
     assert "all is well" in run("status", home=tmp_path)
     status = json.loads(run("status", "--json", home=tmp_path))
     assert status["role"] == "controller"
+    assert status["token"]["rights"] == [{"device": "uart*", "access": "r"}]
+    assert status["revocations_until"] and status["authority_until"]
+    said = run("status", home=tmp_path)
+    assert "for uart*=r" in said and "alone, until" in said and "revocations until" in said
     assert status["findings"] == []
     (member,) = json.loads(run("members", "--json", home=tmp_path))
     assert member == {
@@ -76,6 +82,25 @@ def test_the_way_of_a_machine(served: str, tmp_path: Path) -> None:
     assert "already" in run("revoke", status["id"], home=tmp_path)
     os.replace(tmp_path / "ca" / "crl.pem", tmp_path / "link" / "crl.pem")
     assert "WRONG: this certificate is revoked" in run("status", home=tmp_path, code=1)
+
+
+def test_a_code_as_a_qr_code(tmp_path: Path) -> None:
+    """Drawn for a terminal, and read by a library of other people."""
+    run("init", home=tmp_path)
+    code, *drawing = run("pair", "--role", "device", "--qr", home=tmp_path).splitlines()
+    pixels = qr_pixels(drawing[:-1])
+    (seen,) = zxingcpp.read_barcodes(pixels)
+    assert seen.format == zxingcpp.BarcodeFormat.QRCode
+    assert seen.text == code
+
+
+def qr_pixels(drawing: list[str]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """What a terminal shows, where blocks are light, at 4 pixels a module."""
+    halves = {" ": (0, 0), "\u2580": (255, 0), "\u2584": (0, 255), "\u2588": (255, 255)}
+    rows = [[halves[cell] for cell in re.sub(r"\x1b\[[0-9;]*m", "", line)] for line in drawing]
+    columns = np.array(rows, np.uint8)
+    image = columns.transpose(0, 2, 1).reshape(-1, columns.shape[1])
+    return np.kron(image, np.ones((4, 4), np.uint8)).astype(np.uint8)
 
 
 @pytest.mark.parametrize(

@@ -396,6 +396,7 @@ def test_nothing_is_found_when_all_is_well(device: Credentials) -> None:
 def test_findings_about_time(device: Credentials, days: int, grave: bool, text: str) -> None:
     moment = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=days)
     found = [f for f in device.findings(moment) if "crl.pem" not in f.text]
+    found = [f for f in found if "the token" not in f.text]
     assert any(text in f.text and f.grave is grave for f in found) if text else not found
 
 
@@ -410,6 +411,31 @@ def test_a_revoked_certificate_knows_it(authority: Authority, device: Credential
     authority.revoke(str(DEVICE))
     device.crl.write_bytes((authority.folder / "crl.pem").read_bytes())
     assert any("this certificate is revoked" in finding.text for finding in device.findings())
+
+
+@pytest.mark.parametrize(
+    ("hours", "grave", "text"),
+    [
+        (-1, True, "token begins only"),
+        (6, False, ""),
+        (11.5, False, "token ends"),
+        (13, True, "token ended"),
+    ],
+)
+def test_findings_about_the_token(
+    device: Credentials, hours: float, grave: bool, text: str
+) -> None:
+    moment = dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=hours)
+    found = [f for f in device.findings(moment) if "token" in f.text]
+    assert any(text in f.text and f.grave is grave for f in found) if text else not found
+
+
+def test_a_token_of_another_certificate_is_found(
+    device: Credentials, controller: Credentials
+) -> None:
+    files.write(device.folder / "token", controller.token.encode(), files.SECRET)
+    (found,) = Credentials(device.folder).findings()
+    assert found.grave and "binding" in found.text
 
 
 # ---- tokens --------------------------------------------------------------------------------------
@@ -448,7 +474,7 @@ def test_a_good_token(judge: Judge, controller: Credentials) -> None:
 )
 def test_rights(rights: list[str], device: str, access: str, allowed: bool) -> None:
     parsed = tuple(Right.parse(text) for text in rights)
-    assert token.Token(CONTROLLER, parsed, 0, "").allows(device, access) is allowed
+    assert token.Token(CONTROLLER, parsed, 0, 0, "").allows(device, access) is allowed
 
 
 def forged(authority: Authority, holder: Credentials, **changes: object) -> dict[str, object]:

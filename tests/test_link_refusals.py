@@ -405,6 +405,14 @@ def read_only_writes(arena: Arena, source: str) -> None:
 
 
 @refused_for("rights")
+def read_only_changes_settings(arena: Arena, source: str) -> None:
+    mine = arena.forge.token(arena.good, rights=[{"device": "echo", "access": "r"}])
+    with arena.greeted(source, token=mine) as link:
+        answer = link.ask(la.opening("echo", options={"capacity": "8192"}))
+        assert answer.errno == EACCES and "settings" in answer.sentence, answer
+
+
+@refused_for("rights")
 def device_without_a_right(arena: Arena, source: str) -> None:
     mine = arena.forge.token(arena.good, rights=[{"device": "echo", "access": "rw"}])
     link = arena.greeted(source, token=mine)

@@ -9,81 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 
 import hal
-from hal.agent import opened
-from hal.agent.leases import Leases
 from hal.agent.server import Agent
-from hal.link import files, token
-from hal.link.authority import Authority
-from hal.link.credentials import Credentials
-from hal.link.identity import Identity, Role
-from hal.link.request import make_key, make_request
-from hal.link.token import Right
 
-DEVICE = uuid.UUID("11111111-1111-4111-8111-111111111111")
-CONTROLLER = uuid.UUID("22222222-2222-4222-8222-222222222222")
+from .far import CONTROLLER, DEVICE, Far, far
 
-
-def equip(authority: Authority, folder: Path, who: Identity, rights: list[Right]) -> Credentials:
-    key = make_key(folder / "key.pem")
-    certificate = authority.issue(make_request(key, who.id), who)
-    files.write(folder / "cert.pem", certificate, files.PUBLIC)
-    for name in ("ca.pem", "crl.pem", "tokens.pub"):
-        files.write(folder / name, (authority.folder / name).read_bytes(), files.PUBLIC)
-    loaded = x509.load_pem_x509_certificate(certificate)
-    text = token.issue(authority.token_key, authority.certificate, loaded, rights)
-    files.write(folder / "token", text.encode(), files.SECRET)
-    return Credentials(folder)
-
-
-@dataclass
-class Far:
-    """An agent that serves, and the way to its devices."""
-
-    agent: Agent
-    thread: threading.Thread
-    folder: Path
-    leases: Leases
-
-    @property
-    def port(self) -> int:
-        return self._port
-
-    def __post_init__(self) -> None:
-        self._port = self.agent.port
-
-    def stop(self) -> None:
-        """End the agent, and every link with it."""
-        self.agent.stop()
-        self.thread.join()
-
-    def uri(self, device: str) -> str:
-        return f"hal://127.0.0.1:{self.port}/{device}?id={DEVICE}&credentials={self.folder}"
-
-
-@pytest.fixture
-def far(tmp_path: Path) -> Iterator[Far]:
-    authority = Authority.create(tmp_path / "ca")
-    own = equip(authority, tmp_path / "device", Identity(DEVICE, Role.DEVICE), [])
-    mine = equip(
-        authority, tmp_path / "me", Identity(CONTROLLER, Role.CONTROLLER), [Right("*", "rw")]
-    )
-    devices = {"echo": "loopback:", "memory": "memory:memfd:far?size=64KiB", "sim": "sim:uart"}
-    leases = Leases(devices, 60, None, opened.serve)
-    agent = Agent(own, leases, ("127.0.0.1", 0))
-    thread = threading.Thread(target=agent.serve)
-    thread.start()
-    far = Far(agent, thread, mine.folder, leases)
-    yield far
-    far.stop()
+__all__ = ["far"]
 
 
 def test_bytes_there_and_back(far: Far) -> None:
@@ -182,7 +117,8 @@ def test_asyncio(far: Far) -> None:
         ("hal://127.0.0.1", hal.InvalidArgument, "no device"),
         ("hal://127.0.0.1/x", hal.InvalidArgument, "an address proves nothing"),
         ("hal://127.0.0.1/x?id=1", hal.InvalidArgument, "an address proves nothing"),
-        (f"hal://{DEVICE}/x", hal.InvalidArgument, "where is it"),
+        (f"hal://{DEVICE}/x?at=:1", hal.InvalidArgument, "no host"),
+        (f"hal://{DEVICE}/x?at=" + "a," * 8 + "a", hal.InvalidArgument, "more than 8 places"),
         (f"hal://127.0.0.1:99999999/x?id={DEVICE}", hal.InvalidArgument, "1 to 65535"),
         (f"hal://[::1/x?id={DEVICE}", hal.InvalidArgument, "IPv6"),
         (f"hal://127.0.0.1:1/x?id={DEVICE}&credentials=/nowhere", hal.NotFound, "hal-ca enrol"),

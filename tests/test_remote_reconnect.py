@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A link that is lost: the error, dialling again, what is resumed, and that nothing is done twice."""
+"""A link that is lost: the error, dialling again, what is resumed; nothing is done twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import hal
 
-from .test_remote import DEVICE, Far, far
+from .far import DEVICE, Far, far
 from .wire_cut import Wire
 
 __all__ = ["far"]
@@ -113,7 +113,7 @@ def test_many_threads_lose_the_link_at_once(far: Far, wire: Wire) -> None:
             for number in range(60):
                 assert device.load(0, 4) == 0
                 device.write_at(number.to_bytes(4, "little"), 64, timeout=10)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised below
             failures.append(error)
 
     with hal.open(uri(wire, far, "memory", "reconnect=30"), timeout=5) as device:

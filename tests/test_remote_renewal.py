@@ -15,7 +15,7 @@ from hal.link.authority import Authority
 from hal.link.credentials import Credentials
 from hal.link.token import Right
 
-from .test_remote import Far, far
+from .far import Far, far
 
 __all__ = ["far"]
 

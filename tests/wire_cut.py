@@ -22,7 +22,6 @@ class Wire:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._deaf = False
-        self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lead(self, to: int) -> None:
@@ -45,24 +44,26 @@ class Wire:
 
     def close(self) -> None:
         """End."""
-        self._closed = True
+        self._listener.shutdown(socket.SHUT_RDWR)  # Whoever waits in it is woken.
         self._listener.close()
         self.cut()
 
     def _accept(self) -> None:
-        while not self._closed:
+        while True:
             try:
                 near, _ = self._listener.accept()
+            except OSError:  # It was closed.
+                return
+            try:
                 far = socket.create_connection(("127.0.0.1", self._to))
-            except OSError:
-                if self._closed:
-                    return
+            except OSError:  # Nobody listens there.
                 near.close()
                 continue
+            for end in (near, far):  # Before anybody may cut it, and close them.
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._pairs.append((near, far))
             for source, sink in ((near, far), (far, near)):
-                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 deaf = source is far
                 threading.Thread(target=self._carry, args=(source, sink, deaf), daemon=True).start()
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hal://host[:port]/device?id=UUID, and hal://UUID/device?at=host[:port]. */
+/* hal://host[:port]/device?id=UUID, and hal://UUID/device?at=host[:port][,host[:port]...]. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -30,11 +30,13 @@ static bool is_uuid(const char *text, size_t length)
 }
 
 /* host, host:port, [IPv6] or [IPv6]:port */
-static int split_host(struct hal_device *dev, struct remote *remote, const char *text,
-                      size_t length)
+static int add_place(struct hal_device *dev, struct remote *remote, const char *text, size_t length)
 {
+    struct place *place = &remote->places[remote->place_count];
     const char *end = text + length, *host = text, *stop, *port = NULL;
 
+    if (remote->place_count == REMOTE_PLACES_MAX)
+        return bad(dev, "it names more than 8 places");
     if (length && *text == '[') {
         host = text + 1;
         stop = memchr(text, ']', length);
@@ -51,8 +53,9 @@ static int split_host(struct hal_device *dev, struct remote *remote, const char 
     }
     if (stop == host || (size_t)(stop - host) > REMOTE_HOST_MAX)
         return bad(dev, "it names no host: hal://host[:port]/device");
-    memcpy(remote->host, host, (size_t)(stop - host));
-    snprintf(remote->port, sizeof(remote->port), "%s", REMOTE_PORT);
+    memcpy(place->host, host, (size_t)(stop - host));
+    snprintf(place->port, sizeof(place->port), "%s", REMOTE_PORT);
+    remote->place_count++;
     if (!port)
         return 0;
     if (port == end || end - port > 5)
@@ -61,8 +64,23 @@ static int split_host(struct hal_device *dev, struct remote *remote, const char 
         if (!isdigit((unsigned char)*digit))
             return bad(dev, "the port is a number from 1 to 65535");
     }
-    snprintf(remote->port, sizeof(remote->port), "%.*s", (int)(end - port), port);
+    snprintf(place->port, sizeof(place->port), "%.*s", (int)(end - port), port);
     return 0;
+}
+
+/* The same, several of them between commas. */
+static int add_places(struct hal_device *dev, struct remote *remote, const char *text)
+{
+    const char *comma;
+
+    while ((comma = strchr(text, ','))) {
+        int err = add_place(dev, remote, text, (size_t)(comma - text));
+
+        if (err)
+            return err;
+        text = comma + 1;
+    }
+    return add_place(dev, remote, text, strlen(text));
 }
 
 static const char *text_option(struct hal_device *dev, const char *name)
@@ -83,15 +101,16 @@ static int expected(struct hal_device *dev, struct remote *remote, const char *h
 
     if (is_uuid(host, length)) {
         if (!at)
-            return bad(dev, "where is it? add ?at=HOST[:PORT], or open it from Python, which finds "
-                            "it by discovery");
+            return hal_fail_plain(-ENOENT, "open", hal_device_uri(dev),
+                                  "where is it? add ?at=HOST[:PORT], or open it from Python, "
+                                  "which finds it by discovery");
         snprintf(remote->name, sizeof(remote->name), "%.36s" DOMAIN, host);
-        return split_host(dev, remote, at, strlen(at));
+        return add_places(dev, remote, at);
     }
     if (!id || !is_uuid(id, strlen(id)))
         return bad(dev, "an address proves nothing: add ?id=UUID of the machine (hal-probe find)");
     snprintf(remote->name, sizeof(remote->name), "%.36s" DOMAIN, id);
-    return split_host(dev, remote, host, length);
+    return add_place(dev, remote, host, length);
 }
 
 /* Where the credentials are, as hal-ca puts them. */

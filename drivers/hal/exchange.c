@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 
 #include "remote.h"
 
-#define SILENCE 10000000000LL      /* ns without a frame after which a waiting caller asks */
+#define SILENCE 10000000000LL      /* ns of waiting without a frame after which a caller asks */
 #define PING_PATIENCE 5000000000LL /* ns that he then waits */
 #define SMALL 4096                 /* requests up to this go out as one TLS record */
 
@@ -95,6 +96,7 @@ static int start_body(struct hal_device *dev, struct remote *remote)
         return remote_break(dev, remote, -EPROTO, "the other end does not speak hal/1");
     remote->got = 0;
     remote->heard = hal_now();
+    remote->pinged = 0;
     if (header->type == WIRE_DATA && !header->flags) {
         remote->phase = PHASE_POSITION;
         return remote_stream_data(dev, remote);
@@ -168,10 +170,14 @@ static void heard(struct hal_device *dev, struct remote *remote)
         (void)wire_number(&body, 8);
         text = wire_text(&body, &length);
         snprintf(why, sizeof(why), "%.*s", (int)length, text);
-        if (kind == 2)
+        if (kind == 1) { /* sooner than our clock says, maybe: the next call sends a new token */
+            remote->token_until = 0;
+            atomic_store_explicit(&remote->look_at, 0, memory_order_relaxed);
+        } else if (kind == 2) {
             remote_break(dev, remote, -EBUSY, why);
-        else if (kind >= 3 && kind <= 6)
+        } else if (kind >= 3 && kind <= 6) {
             remote_break(dev, remote, ended[kind - 3], why);
+        }
     }
 }
 
@@ -321,6 +327,19 @@ int remote_wait(struct hal_device *dev, struct remote *remote, enum wire_lane la
     return got < 0 ? got : 0;
 }
 
+/* Wait until the link takes more. Whoever takes nothing in, and says nothing, has gone. */
+static int wait_to_send(struct hal_device *dev, struct remote *remote, enum wire_lane lane,
+                        int events, hal_deadline until)
+{
+    hal_deadline next = hal_after(SILENCE + PING_PATIENCE);
+    int64_t began = hal_now();
+    int err = remote_wait(dev, remote, lane, remote->fd, events, next < until ? next : until);
+
+    if (err != -ETIMEDOUT || next >= until)
+        return err;
+    return remote->heard < began ? -ENOLINK : 0;
+}
+
 /* A frame that went out in part cannot be taken back: then the link ends. */
 static int send_bytes(struct hal_device *dev, struct remote *remote, enum wire_lane lane,
                       const uint8_t *bytes, size_t size, hal_deadline until)
@@ -336,9 +355,10 @@ static int send_bytes(struct hal_device *dev, struct remote *remote, enum wire_l
         }
         if (stalled(dev, remote, result, &events))
             break;
-        err = remote_wait(dev, remote, lane, remote->fd, events, until);
+        err = wait_to_send(dev, remote, lane, events, until);
         if (err && err != -EINTR) {
-            remote_break(dev, remote, -ETIMEDOUT, "the other end takes nothing in");
+            remote_break(dev, remote, err == -ENOLINK ? err : -ETIMEDOUT,
+                         "the other end takes nothing in");
             return err;
         }
     }
@@ -406,6 +426,49 @@ static int send_frame(struct hal_device *dev, struct remote *remote, const struc
 /* ---- requests ---------------------------------------------------------------------------------
  */
 
+/* Ask whether anybody is there. A frame that somebody is sending asks as well. */
+static void ping(struct hal_device *dev, struct remote *remote, hal_deadline until)
+{
+    static const uint8_t token[8];
+    struct request request = {
+        .type = WIRE_PING, .lane = WIRE_LANE_NONE, .head = token, .head_size = sizeof(token)};
+
+    remote->pinged = hal_now();
+    if (remote->sending)
+        return;
+    remote->sending = true;
+    (void)send_frame(dev, remote, &request, 0, until);
+    end_sending(dev, remote);
+}
+
+/* When somebody who waits in a lane asks whether the other end lives, or knows that it does not. */
+static hal_deadline next_look(const struct remote *remote, enum wire_lane lane)
+{
+    int64_t sent = remote->pending[lane].sent;
+
+    if (remote->pinged)
+        return remote->pinged + PING_PATIENCE;
+    return (sent > remote->heard ? sent : remote->heard) + SILENCE;
+}
+
+/* Wait for what the link brings, and see to it that the other end lives. */
+static int wait_alive(struct hal_device *dev, struct remote *remote, enum wire_lane lane,
+                      int events, hal_deadline until)
+{
+    hal_deadline next = next_look(remote, lane);
+    int err = remote_wait(dev, remote, lane, remote->fd, events, next < until ? next : until);
+
+    if (err != -ETIMEDOUT || next >= until)
+        return err;
+    if (remote->broken || hal_now() < next_look(remote, lane)) /* something has come meanwhile */
+        return 0;
+    if (remote->pinged)
+        remote_break(dev, remote, -ENOLINK, "the other end is silent");
+    else
+        ping(dev, remote, until);
+    return 0;
+}
+
 static void forget(struct pending *pending)
 {
     free(pending->body);
@@ -428,7 +491,7 @@ static int settle(struct hal_device *dev, struct remote *remote, enum wire_lane 
         int events = remote_pump(dev, remote, lane);
 
         if (pending->waiting && !remote->broken)
-            err = remote_wait(dev, remote, lane, remote->fd, events, until);
+            err = wait_alive(dev, remote, lane, events, until);
     }
     if (!err && !remote->broken)
         forget(pending);
@@ -461,6 +524,7 @@ static int send_locked(struct hal_device *dev, struct remote *remote, const stru
     *id = number_of(remote, request->lane, *id);
     *pending = (struct pending){.waiting = true,
                                 .id = *id,
+                                .sent = hal_now(),
                                 .link = remote->links,
                                 .into = request->into,
                                 .room = request->room};
@@ -550,39 +614,6 @@ static int take_answer(struct hal_device *dev, struct pending *pending, struct a
 static bool is_underway(const struct remote *remote, const struct pending *pending)
 {
     return !pending->answered && !remote->broken && pending->link == remote->links;
-}
-
-/* Nothing has come for a while: ask whether anybody is there. */
-static void ping(struct hal_device *dev, struct remote *remote, hal_deadline until)
-{
-    static const uint8_t token[8];
-    struct request request = {
-        .type = WIRE_PING, .lane = WIRE_LANE_NONE, .head = token, .head_size = sizeof(token)};
-
-    if (hal_now() - remote->heard > SILENCE + PING_PATIENCE) {
-        remote_break(dev, remote, -ENOLINK, "the other end is silent");
-        return;
-    }
-    if (remote->sending)
-        return;
-    remote->sending = true;
-    (void)send_frame(dev, remote, &request, 0, until);
-    end_sending(dev, remote);
-}
-
-/* Wait for what the link brings, and see to it that the other end lives. */
-static int wait_alive(struct hal_device *dev, struct remote *remote, enum wire_lane lane,
-                      int events, hal_deadline until)
-{
-    int64_t since = hal_now() - remote->heard;
-    hal_deadline next = hal_now() + (since < SILENCE ? SILENCE - since : PING_PATIENCE);
-    int err = remote_wait(dev, remote, lane, remote->fd, events, next < until ? next : until);
-
-    if (err != -ETIMEDOUT || next >= until)
-        return err;
-    if (hal_now() - remote->heard >= SILENCE && !remote->broken)
-        ping(dev, remote, until);
-    return 0;
 }
 
 /* What waits over there for a caller who was cancelled need not go on. */

@@ -106,6 +106,7 @@ static ssize_t remote_read(struct hal_device *dev, void *buf, size_t len, hal_de
     if (remote->flags & WIRE_MEMORY)
         return no_stream(dev, "read");
     for (;;) {
+        remote_look(dev, WIRE_LANE_READ);
         if (remote->flags & WIRE_STREAM)
             got = remote_stream_read(dev, buf, len);
         else
@@ -363,7 +364,8 @@ static const struct hal_attribute attributes[] = {
     {.name = "at",
      .type = HAL_TYPE_TEXT,
      .access = HAL_ATTR_OPEN,
-     .doc = "where a machine that is named by its UUID is: host[:port]"},
+     .doc = "where a machine that is named by its UUID is: host[:port]; several, between commas, "
+            "are tried until one proves to be it"},
     {.name = "credentials",
      .type = HAL_TYPE_TEXT,
      .access = HAL_ATTR_OPEN,
@@ -384,6 +386,14 @@ static const struct hal_attribute attributes[] = {
      .initial = "0",
      .doc = "for how long a lost link is dialled again; 0: it is not"},
 };
+
+bool remote_takes(const char *option)
+{
+    for (size_t i = 0; i < sizeof(attributes) / sizeof(*attributes); i++)
+        if (!strcmp(attributes[i].name, option))
+            return true;
+    return false;
+}
 
 static const struct hal_match matches[] = {
     {"dnssd:_hal-device._tcp", "//{at}?id={id}", "a machine; /DEVICE comes before the ?"},

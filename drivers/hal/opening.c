@@ -61,13 +61,6 @@ int remote_hello(struct hal_device *dev, hal_deadline until)
 /* ---- OPEN -------------------------------------------------------------------------------------
  */
 
-/* Options that are ours and not the device's over there. */
-static bool is_ours(const char *key)
-{
-    return !strcmp(key, "id") || !strcmp(key, "at") || !strcmp(key, "credentials") ||
-           !strcmp(key, "lease") || !strcmp(key, "reconnect");
-}
-
 static int add_options(struct hal_device *dev, struct wire_writer *writer)
 {
     const struct hal_option *option;
@@ -76,7 +69,7 @@ static int add_options(struct hal_device *dev, struct wire_writer *writer)
 
     wire_add_number(writer, 0, 2);
     for (size_t i = 0; (option = hal_device_option_at(dev, i)); i++) {
-        if (is_ours(option->key))
+        if (remote_takes(option->key))
             continue;
         wire_add_text(writer, option->key);
         wire_add_text(writer, option->value);
@@ -136,8 +129,6 @@ static void take_attribute(struct wire_reader *body, struct hal_attribute *attri
     attribute->set = attribute->access & HAL_ATTR_WRITE ? remote_set : NULL;
 }
 
-/* Every text of the answer has two bytes of length, so with its NUL it needs no more room than
- * there; and no more choices than there are such pairs of bytes. */
 /* What comes first: the far driver's name, and the lease. */
 static void take_lease(struct remote *remote, struct wire_reader *body,
                        char driver[HAL_NAME_MAX + 1])
@@ -156,6 +147,8 @@ static void take_lease(struct remote *remote, struct wire_reader *body,
     (void)wire_number(body, 2);
 }
 
+/* Every text of the answer has two bytes of length, so with its NUL it needs no more room than
+ * there; and no more choices than there are such pairs of bytes. */
 static int take_device(struct hal_device *dev, struct remote *remote, struct answer *answer)
 {
     struct wire_reader body = {.at = answer->body, .left = answer->length};

@@ -59,6 +59,7 @@ static int dial(struct hal_device *dev, struct remote *remote, hal_deadline unti
         return err;
     pthread_mutex_lock(&remote->lock);
     remote->broken = 0;
+    remote->pinged = 0;
     remote->links++;
     pthread_mutex_unlock(&remote->lock);
     err = remote_hello(dev, until);

@@ -14,6 +14,7 @@
 
 #define REMOTE_HOST_MAX 253 /* RFC 1035, 2.3.4 */
 #define REMOTE_PORT "7362"
+#define REMOTE_PLACES_MAX 8
 #define UUID_LENGTH 36
 
 /* A request that waits for its answer. */
@@ -22,6 +23,7 @@ struct pending {
     bool answered; /* what follows is the answer */
     bool given_up; /* whoever asked has gone: the answer is kept for reads, else dropped */
     uint32_t id;
+    int64_t sent;  /* hal_now() */
     unsigned link; /* the one it was sent on */
     uint8_t flags; /* of the answer */
     uint8_t *into; /* where its body goes when it fits and is no error; NULL: to `body` */
@@ -52,11 +54,17 @@ struct stream {
 /* Which part of a frame comes in. */
 enum phase { PHASE_HEADER, PHASE_BODY, PHASE_POSITION, PHASE_DATA };
 
+/* Where the machine may be. Nobody is believed to be it before the handshake has proved it. */
+struct place {
+    char host[REMOTE_HOST_MAX + 1];
+    char port[6];
+};
+
 struct credentials;
 
 struct remote {
-    char host[REMOTE_HOST_MAX + 1];
-    char port[6];
+    struct place places[REMOTE_PLACES_MAX];
+    unsigned place_count;
     char device[HAL_URI_MAX + 1]; /* its name over there */
     char folder[PATH_MAX];        /* of the credentials */
     char name[64];                /* "<uuid>.hal.internal" */
@@ -83,7 +91,8 @@ struct remote {
     unsigned send_waiters;
     size_t taken; /* of the answer to READ, bytes that were handed out */
     uint32_t last_ids[WIRE_LANES];
-    int64_t heard; /* when the last frame came; hal_now() */
+    int64_t heard;  /* when the last frame came; hal_now() */
+    int64_t pinged; /* when it was asked whether anybody is there; 0: a frame has come since */
 
     unsigned links;        /* how many there have been */
     unsigned keep;         /* seconds for which a lost link is dialled again; 0: it is not */
@@ -117,6 +126,9 @@ static inline struct remote *remote_of(const struct hal_device *dev)
 
 /* address.c */
 int remote_address(struct hal_device *dev, struct remote *remote);
+
+/* hal.c: an option that is this driver's, and not the device's over there */
+bool remote_takes(const char *option);
 
 /* tls.c */
 int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline until);

@@ -202,7 +202,6 @@ ssize_t remote_stream_read(struct hal_device *dev, void *buf, size_t len)
     ssize_t result;
     int err = 0;
 
-    remote_look(dev, WIRE_LANE_READ);
     pthread_mutex_lock(&remote->lock);
     remote_quiet(remote);
     if (stream->paused && !stream->fill) { /* read once more after an end or a failure */

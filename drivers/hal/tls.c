@@ -80,13 +80,14 @@ static int connect_one(struct hal_device *dev, struct remote *remote, const stru
     return -failure;
 }
 
-static int connect_any(struct hal_device *dev, struct remote *remote, hal_deadline until)
+static int connect_any(struct hal_device *dev, struct remote *remote, const struct place *place,
+                       hal_deadline until)
 {
     struct addrinfo wanted = {.ai_socktype = SOCK_STREAM}, *found, *to;
-    int err = getaddrinfo(remote->host, remote->port, &wanted, &found);
+    int err = getaddrinfo(place->host, place->port, &wanted, &found);
 
     if (err)
-        return hal_fail_plain(-ENOENT, "open", hal_device_uri(dev), "host %s: %s", remote->host,
+        return hal_fail_plain(-ENOENT, "open", hal_device_uri(dev), "host %s: %s", place->host,
                               gai_strerror(err));
     err = -ENOENT;
     for (to = found; to; to = to->ai_next) {
@@ -101,7 +102,7 @@ static int connect_any(struct hal_device *dev, struct remote *remote, hal_deadli
     if (!err || err == -ECANCELED)
         return err;
     return hal_fail(err, "open", hal_device_uri(dev), "%s port %s: does hal-agent run there?",
-                    remote->host, remote->port);
+                    place->host, place->port);
 }
 
 /* A server that knows no protocols by name lets any client in. */
@@ -118,7 +119,8 @@ static int check_protocol(struct hal_device *dev, struct remote *remote)
 }
 
 /* It hung up, or one of the two has not proved what it should. */
-static int handshake_failed(struct hal_device *dev, struct remote *remote, int result)
+static int handshake_failed(struct hal_device *dev, struct remote *remote,
+                            const struct place *place, int result)
 {
     unsigned long code = ERR_peek_last_error();
     bool ended = SSL_get_error(remote->ssl, result) == SSL_ERROR_SYSCALL ||
@@ -129,14 +131,15 @@ static int handshake_failed(struct hal_device *dev, struct remote *remote, int r
         return hal_fail_plain(-ECONNRESET, "open", hal_device_uri(dev),
                               "%s port %s closed the connection during the handshake: it has too "
                               "many already, or is no hal-agent",
-                              remote->host, remote->port);
+                              place->host, place->port);
     }
     return hal_fail_plain(-EACCES, "open", hal_device_uri(dev),
                           "the other end has not proved to be %.36s: %s", remote->name,
                           remote_openssl_reason(remote->ssl));
 }
 
-static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline until)
+static int handshake(struct hal_device *dev, struct remote *remote, const struct place *place,
+                     hal_deadline until)
 {
     X509_VERIFY_PARAM *verify;
     int result, err = 0;
@@ -159,7 +162,7 @@ static int handshake(struct hal_device *dev, struct remote *remote, hal_deadline
             err = wait_for(dev, remote->fd, POLLOUT, until);
             break;
         default:
-            return handshake_failed(dev, remote, result);
+            return handshake_failed(dev, remote, place, result);
         }
     }
     return err ? err : check_protocol(dev, remote);
@@ -183,6 +186,27 @@ static int make_ready(struct hal_device *dev, struct remote *remote)
     return 0;
 }
 
+/* A link to whoever is at one place, if he proves to be the machine. */
+static int connect_to(struct hal_device *dev, struct remote *remote, const struct place *place,
+                      hal_deadline until)
+{
+    int err = connect_any(dev, remote, place, until);
+
+    if (!err)
+        err = handshake(dev, remote, place, until);
+    if (err)
+        remote_hang_up(remote);
+    return err;
+}
+
+/* Of the time that is left, the part for one of `places` that are. */
+static hal_deadline share_of(hal_deadline until, unsigned places)
+{
+    int64_t now = hal_now();
+
+    return until == HAL_FOREVER || until <= now ? until : now + (until - now) / places;
+}
+
 int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline until)
 {
     struct credentials *credentials;
@@ -192,12 +216,10 @@ int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline u
         return err;
     remote_credentials_free(remote->credentials); /* of the link before */
     remote->credentials = credentials;
-    err = connect_any(dev, remote, until);
-    if (!err)
-        err = handshake(dev, remote, until);
-    if (!err)
-        err = make_ready(dev, remote);
-    return err;
+    err = -ENOENT;
+    for (unsigned i = 0; i < remote->place_count && err && err != -ECANCELED; i++)
+        err = connect_to(dev, remote, &remote->places[i], share_of(until, remote->place_count - i));
+    return err ? err : make_ready(dev, remote);
 }
 
 void remote_hang_up(struct remote *remote)

@@ -110,6 +110,7 @@ _OPENSSL: Final = (
     ("no application protocol", "wrong-protocol"),
     ("did not ask for the protocol", "wrong-protocol"),
     ("closed during the handshake", "went-away"),
+    ("unexpected eof", "went-away"),
     ("certificate verify failed", "bad-certificate"),
     ("wrong version number", "garbage"),
     ("http request", "http"),

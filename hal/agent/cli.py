@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import hal
-from hal.ca.cli import home
 from hal.command import run as run_command
+from hal.link.files import home
 from hal.probe.outcome import Exit
 
 if TYPE_CHECKING:

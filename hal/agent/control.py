@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from hal.ca.cli import home
 from hal.errors import Error, InvalidArgument, NotFound, PermissionDenied
+from hal.link.files import home
 
 QUESTION_MAX: Final = 4096
 PATIENCE: Final = 2.0

@@ -264,7 +264,8 @@ class Leases:
             name: Which.
             holder: Who takes it.
             exclusive: Whether for himself.
-            options: Added to its URI. While others hold it they must be the same.
+            options: Added to its URI; one that is there already must be a setting that can be
+                changed. While others hold the device they must be the same.
             keep: Seconds that the lease shall outlive a lost link; it gets `keep_max` at most.
             timeout: Bounds the opening, seconds.
             take_over: End the leases that are in the way. Whoever may do so is the caller's care.
@@ -302,7 +303,7 @@ class Leases:
                 free = not export.leases
             if free:
                 _close(export)
-            device = export.device or hal.open(export.uri, timeout=left, **options)
+            device = export.device or _opened(export.uri, options, left)
             keep = min(keep, self._keep_max)
             try:
                 served = self._make_served(device, keep > 0)
@@ -474,6 +475,21 @@ class Leases:
                 free = not export.leases
             if free:
                 _close(export)
+
+
+def _opened(uri: str, options: Mapping[str, str], timeout: float | None) -> hal.Device:
+    """Open an export. What its URI says stays, but for settings: those may be changed anyway."""
+    query = uri.partition("?")[2]
+    stated = {option.partition("=")[0] for option in query.split("&")}
+    more = {key: value for key, value in options.items() if key not in stated}
+    device = hal.open(uri, timeout=timeout, **more)
+    try:
+        for key in options.keys() - more.keys():
+            device.attributes[key] = options[key]
+    except BaseException:
+        device.close()
+        raise
+    return device
 
 
 def _left_by(lease: Lease, holder: Peer) -> bool:

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,23 @@ FILES: Final = ("key.pem", "cert.pem", "ca.pem", "crl.pem", "tokens.pub", "token
 _STOPPED_READING: Final = "the controller took in nothing for 10 s"
 
 log = logging.getLogger("hal.agent")
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What the agent proves itself by, and what it judges others by."""
+
+    credentials: Credentials
+    context: Context
+    judge: Judge
+
+    @classmethod
+    def of(cls, credentials: Credentials) -> _Own:
+        if credentials.identity.role is not Role.DEVICE:
+            text = f"serve: the certificate is for a {credentials.identity}, a device's is needed"
+            raise InvalidArgument(errno.EINVAL, text)
+        judge = Judge(credentials.token_key, credentials.ca, credentials.identity.id)
+        return cls(credentials, Context(str(credentials.folder)), judge)
 
 
 class Agent:
@@ -84,7 +102,7 @@ class Agent:
         self._audit = audit or self._own_audit or Audit(None)
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._use(credentials)
+        self._own = _Own.of(credentials)
         self._stamp = _stamp(credentials.folder)
         self._complaint = ""
         self._revoked: frozenset[str] = frozenset()
@@ -107,7 +125,7 @@ class Agent:
     @property
     def credentials(self) -> Credentials:
         """What it proves itself by at present."""
-        return self._credentials
+        return self._own.credentials
 
     def responsive(self, within: float) -> bool:
         """Whether the thread that accepts has shown a sign of life within so many seconds."""
@@ -181,31 +199,24 @@ class Agent:
 
     # ---- credentials --------------------------------------------------------------------------
 
-    def _use(self, credentials: Credentials) -> None:
-        if credentials.identity.role is not Role.DEVICE:
-            text = f"serve: the certificate is for a {credentials.identity}, a device's is needed"
-            raise InvalidArgument(errno.EINVAL, text)
-        self._context = Context(str(credentials.folder))
-        self._judge = Judge(credentials.token_key, credentials.ca, credentials.identity.id)
-        self._credentials = credentials
-
     def _take_new_files(self) -> None:
         """Use a certificate, list of revocations or token that was put in place meanwhile."""
-        folder = self._credentials.folder
+        folder = self._own.credentials.folder
         stamp = _stamp(folder)
         if stamp == self._stamp:
             return
         try:
             credentials = Credentials(folder)
+            credentials.own_token()  # It is this certificate's, not that of the one before.
             revoked = _revocations(credentials)
-            self._use(credentials)
+            own = _Own.of(credentials)
         except (Error, ValueError) as error:  # Half of it may be there; the next look is soon.
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 log.warning("the new files in %s are not used: %s", folder, error)
                 self._audit.note("reload", "failed", detail=str(error))
             return
-        self._stamp, self._complaint = stamp, ""
+        self._own, self._stamp, self._complaint = own, stamp, ""
         self._revoked = revoked
         self._audit.note("reload", detail=f"certificate, revocations and token in {folder}")
 
@@ -219,8 +230,9 @@ class Agent:
         self.gate.enter(connection, host)
         detail = ""
         peer = None
+        own = self._own  # One for all of the link's beginning: they belong together.
         try:
-            link = Link(self._context, connection.fileno())
+            link = Link(own.context, connection.fileno())
             peer = Peer.of(link.handshake(begun + PATIENCE), host)
             if self._metrics is not None:
                 self._metrics.handshake.observe(time.monotonic() - begun)
@@ -229,7 +241,7 @@ class Agent:
                 _decline(link, detail)
             else:
                 self._note("link", peer)
-                self._run(link, peer, begun)
+                self._run(link, peer, own, begun)
         except (Error, ValueError) as refusal:
             if self.gate.leave(connection):
                 detail = "many connections that prove nothing: the oldest has to go"
@@ -240,10 +252,8 @@ class Agent:
         if detail:
             self._note("refused", peer or host, "too-many", detail)
 
-    def _run(self, link: Link, peer: Peer, begun: float) -> None:
-        session = Session(
-            link, peer, self.leases, self._judge, lambda: self._credentials.token, self._audit
-        )
+    def _run(self, link: Link, peer: Peer, own: _Own, begun: float) -> None:
+        session = Session(link, peer, self.leases, own.judge, own.credentials.token, self._audit)
         with self._lock:
             self.sessions.add(session)
         try:

@@ -61,7 +61,7 @@ class Session:
         peer: Who is there.
         leases: The devices.
         judge: What judges his token.
-        own_token: Gives this agent's token.
+        own_token: This agent's.
         audit: What is let in and what refused is written there.
     """
 
@@ -71,7 +71,7 @@ class Session:
         peer: Peer,
         leases: Leases,
         judge: Judge,
-        own_token: Callable[[], str],
+        own_token: str,
         audit: Audit,
     ) -> None:
         self.link = link
@@ -160,7 +160,7 @@ class Session:
             raise Error(errno.EPROTONOSUPPORT, text)
         self._token = self._judge.judge(token, self.peer.certificate)
         head = struct.pack("<HHQQ", VERSION, 0, int(time.time() * 1000), int(self.until * 1000))
-        own = frames.text(self._own_token()) + frames.text(f"hal-agent {hal.__version__}")
+        own = frames.text(self._own_token) + frames.text(f"hal-agent {hal.__version__}")
         return head + own
 
     def _refuse(self, frame: Frame, refusal: Error) -> None:
@@ -254,7 +254,7 @@ class Session:
         body.end()
         if kind not in (SHARED, EXCLUSIVE) or flags & ~TAKE_OVER:
             raise InvalidArgument(errno.EINVAL, f'open "{name}": no lease of kind {kind}, {flags}')
-        self._need_right(name, take_over=bool(flags & TAKE_OVER))
+        self._need_right(name, take_over=bool(flags & TAKE_OVER), options=bool(options))
         lease = self._leases.lease(
             name,
             self.peer,
@@ -280,7 +280,7 @@ class Session:
         body.end()
         lease = self._leases.resume(number, secret, self.peer.identity.id, self.link)
         self.lease = lease
-        self._need_right(lease.name, take_over=False)
+        self._need_right(lease.name)
         state = self.link.attach(cast("Served", lease.served))
         self._note("resumed")
         return struct.pack("<QIII", *state)
@@ -297,10 +297,12 @@ class Session:
         if self.lease is not None:
             raise ProtocolError(errno.EPROTO, "a device is open on this link already")
 
-    def _need_right(self, name: str, *, take_over: bool) -> None:
+    def _need_right(self, name: str, *, take_over: bool = False, options: bool = False) -> None:
         token = self._token
         if token and take_over and not token.allows(name, "admin"):
             text = f'take over "{name}": the token does not allow "admin"'
+        elif token and options and token.allows(name, "r") and not token.allows(name, "w"):
+            text = f'open "{name}" with options: the token does not allow "w", to change settings'
         elif token and (token.allows(name, "r") or token.allows(name, "w")):
             return
         else:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import errno
+import io
 import json as json_module
-import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,11 +17,15 @@ import click
 
 import hal
 from hal.command import run
+from hal.errors import InvalidArgument
+from hal.link.files import home
 from hal.link.listener import LOOPBACK
 from hal.probe.outcome import Exit
 
 if TYPE_CHECKING:
+    from hal.link.credentials import Credentials, Finding
     from hal.link.members import Member
+    from hal.link.token import Token
 
 EPILOG = """\b
 On the machine that is the authority:
@@ -33,14 +39,6 @@ On a machine that joins:
 
 Exit codes: 0 fine, 1 something failed, 2 wrong use, 3 not found, 4 no permission.
 """
-
-
-def home(name: str) -> Path:
-    """Where things are kept: of the system for root, of the user for others."""
-    if os.geteuid() == 0:
-        return Path("/etc/hal") / name
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "hal" / name
 
 
 _folder = click.option(
@@ -105,6 +103,7 @@ def init(folder: Path | None, name: str) -> int:
 )  # fmt: skip
 @click.option("--note", default="", help="What people call the machine.")
 @click.option("--minutes", type=float, default=10, show_default=True, help="How long it is good.")
+@click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")
 @_folder
 def pair(
     identifier: uuid.UUID | None,
@@ -112,6 +111,7 @@ def pair(
     rights: tuple[str, ...],
     note: str,
     minutes: float,
+    qr: bool,
     folder: Path | None,
 ) -> int:
     """Print a code by which one machine joins, once. Without UUID the machine gets a new one."""
@@ -128,6 +128,8 @@ def pair(
     Members(authority.folder).put(Member(who, tuple(map(Right.parse, rights)), note))
     code = Pairings(authority.folder).mint(who, authority.certificate, minutes * 60)
     click.echo(code)
+    if qr:
+        click.echo(_qr(str(code)), nl=False)
     click.echo(f"for {who}, good once, for {minutes:g} minutes", err=True)
     return Exit.OK
 
@@ -233,27 +235,80 @@ def status(own: Path | None, json: bool) -> int:
 
     credentials = Credentials(own or home("link"))
     findings = credentials.findings()
-    until = credentials.certificate.not_valid_after_utc
-    authority = credentials.ca.subject.rfc4514_string()
     if json:
-        stated = {
-            "id": str(credentials.identity.id),
-            "role": credentials.identity.role.value,
-            "folder": str(credentials.folder),
-            "authority": authority,
-            "serial": f"{credentials.certificate.serial_number:x}",
-            "until": until.isoformat(),
-            "findings": [{"grave": f.grave, "text": f.text} for f in findings],
-        }
-        click.echo(json_module.dumps(stated, indent=2))
+        click.echo(json_module.dumps(_status(credentials, findings), indent=2))
     else:
-        click.echo(f"{credentials.identity}, in {credentials.folder}")
-        click.echo(f"certified by {authority} until {until:%F %T} UTC; trusts that authority alone")
+        click.echo("\n".join(_status_text(credentials)))
         for finding in findings:
             click.echo(f"{'WRONG' if finding.grave else 'note'}: {finding.text}")
         if not findings:
             click.echo("all is well")
     return Exit.FAILED if any(finding.grave for finding in findings) else Exit.OK
+
+
+def _status(credentials: Credentials, findings: Sequence[Finding]) -> dict[str, object]:
+    token, revocations = _token(credentials), credentials.revocations_until()
+    return {
+        "id": str(credentials.identity.id),
+        "role": credentials.identity.role.value,
+        "folder": str(credentials.folder),
+        "authority": credentials.ca.subject.rfc4514_string(),
+        "authority_until": credentials.ca.not_valid_after_utc.isoformat(),
+        "serial": f"{credentials.certificate.serial_number:x}",
+        "until": credentials.certificate.not_valid_after_utc.isoformat(),
+        "revocations_until": revocations and revocations.isoformat(),
+        "token": token and {
+            "id": token.id,
+            "until": _moment(token.until).isoformat(),
+            "rights": [{"device": right.device, "access": right.access} for right in token.rights],
+        },
+        "findings": [{"grave": f.grave, "text": f.text} for f in findings],
+    }  # fmt: skip
+
+
+def _status_text(credentials: Credentials) -> Iterator[str]:
+    until, ca = credentials.certificate.not_valid_after_utc, credentials.ca
+    token, revocations = _token(credentials), credentials.revocations_until()
+    yield f"{credentials.identity}, in {credentials.folder}"
+    yield f"trusts      {ca.subject.rfc4514_string()} alone, until {_time(ca.not_valid_after_utc)}"
+    yield f"certificate until {_time(until)}, serial {credentials.certificate.serial_number:x}"
+    if revocations:
+        yield f"revocations until {_time(revocations)}"
+    if token:
+        rights = ", ".join(f"{right.device}={right.access}" for right in token.rights)
+        yield f"token       until {_time(_moment(token.until))}" + f", for {rights}" * bool(rights)
+
+
+def _token(credentials: Credentials) -> Token | None:
+    """What its token says; None: a finding says why there is none."""
+    from hal.link.token import Refused
+
+    try:
+        return credentials.own_token()
+    except Refused:
+        return None
+
+
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
+
+
+def _time(moment: dt.datetime) -> str:
+    return f"{moment:%F %T} UTC"
+
+
+def _qr(text: str) -> str:
+    """A QR code for a terminal."""
+    try:
+        import segno
+    except ImportError as error:
+        hint = "pip install 'open-autoglm[qr]'"
+        raise InvalidArgument(
+            errno.ENOPKG, f"--qr: the library segno is not there: {hint}"
+        ) from error
+    drawn = io.StringIO()
+    segno.make_qr(text, error="m").terminal(drawn, compact=True)
+    return drawn.getvalue()
 
 
 def _address(text: str) -> tuple[str, int]:

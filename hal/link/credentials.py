@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one end of the link holds, in one folder, and whether it is any good.
 
-key.pem      its key, which never leaves it
+key.pem      its key, which never leaves it; or what stands for one that a TPM or token keeps
+request.pem  the request for its certificate, where only that TPM or token could make it
 cert.pem     its certificate
 ca.pem       the CA that both ends trust, and no other
 crl.pem      that CA's revocations
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,9 +28,17 @@ from hal.errors import InvalidArgument
 
 from . import files
 from .identity import Identity, identity_of
+from .token import Judge, Refused, Token
 
 SOON: Final = 1 / 3
 """A certificate is renewed when less than this part of its time is left."""
+TOKEN_SOON: Final = dt.timedelta(hours=1)
+"""A token is told to end soon when less than this is left; it is renewed every hour."""
+
+
+def own_folder() -> Path:
+    """Where ``hal://`` looks for this machine's own: HAL_LINK, else where hal-ca puts them."""
+    return Path(os.environ.get("HAL_LINK") or files.home("link"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +111,60 @@ class Credentials:
             moment: As of when; None: now.
         """
         moment = moment or dt.datetime.now(dt.timezone.utc)
-        found = [*self._about_key(), *self._about_certificate(moment), *self._about_crl(moment)]
+        return [
+            *self._about_key(),
+            *self._about_certificate(moment),
+            *self._about_crl(moment),
+            *self._about_token(moment),
+        ]
+
+    def own_token(self) -> Token:
+        """What its own token says, whether its time is over or not.
+
+        Raises:
+            Refused: There is none, or it is not of this CA, or not this certificate's.
+        """
         if not self.token:
-            found.append(Finding(True, "no token: nobody will serve it: hal-ca token"))
-        return found
+            raise Refused("missing", "there is none")
+        judge = Judge(self.token_key, self.ca, self.identity.id)
+        return judge.read(self.token, self.certificate.public_bytes(serialization.Encoding.DER))
+
+    def revocations_until(self) -> dt.datetime | None:
+        """When its list of revocations is too old; None: there is none that can be read."""
+        try:
+            return x509.load_pem_x509_crl(self.crl.read_bytes()).next_update_utc
+        except (OSError, ValueError):
+            return None
 
     def _about_key(self) -> list[Finding]:
-        pem = files.read_secret(self.key, "the key", "")
+        """By OpenSSL, which also knows the keys that its providers keep (TPM, PKCS#11)."""
+        files.read_secret(self.key, "the key", "")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            key = serialization.load_pem_private_key(pem, None)
-        except (ValueError, TypeError) as error:
-            return [Finding(True, f"{self.key} is damaged ({error}): enrol anew")]
-        if key.public_key() != self.certificate.public_key():
-            return [Finding(True, f"{self.key} is not the certificate's key: enrol anew")]
+            context.load_cert_chain(self.folder / "cert.pem", self.key, password=str)
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                return [Finding(True, f"{self.key} is not the certificate's key: enrol anew")]
+            text = f"{self.key} cannot be used ({error.reason or error}): enrol anew"
+            return [Finding(True, text)]
+        return []
+
+    def _about_token(self, moment: dt.datetime) -> list[Finding]:
+        if not self.token:
+            return [Finding(True, "no token: nobody will serve it: hal-ca renew --at HOST")]
+        try:
+            token = self.own_token()
+        except Refused as refusal:
+            return [Finding(True, f"{refusal}: hal-ca renew --at HOST")]
+        begin, end = (
+            dt.datetime.fromtimestamp(t, dt.timezone.utc) for t in (token.begin, token.until)
+        )
+        if moment < begin:
+            return [Finding(True, f"the token begins only {begin:%F %T} UTC: is the clock right?")]
+        if moment >= end:
+            return [Finding(True, f"the token ended {end:%F %T} UTC: hal-ca renew --at HOST")]
+        if end - moment < TOKEN_SOON:
+            return [Finding(False, f"the token ends {end:%F %T} UTC: hal-ca renew --at HOST")]
         return []
 
     def _about_certificate(self, moment: dt.datetime) -> list[Finding]:

@@ -44,7 +44,7 @@ from .identity import SERVICE, Identity, Role, host_name, identity_of
 from .listener import LOOPBACK, Bounds, Listener
 from .members import Members
 from .pairing import Code, Pairings, hash_of
-from .request import make_key, make_request
+from .request import make_key, make_request, request_of
 
 LINE_MAX: Final = 32 << 10
 PATIENCE: Final = 5.0
@@ -194,7 +194,7 @@ def enrol(
     Args:
         code: The pairing code.
         address: Host and port of the authority's service.
-        folder: Where key and certificates are put; the key stays there if it has one.
+        folder: Where key and certificates are put; a key, and a request, that are there are used.
         timeout: Seconds for all of it.
 
     Raises:
@@ -213,7 +213,7 @@ def enrol(
     if not hmac.compare_digest(hash_of(certificate), code.ca):
         text = f"enrol: the service at {address[0]} is not of the authority that made the code"
         raise PermissionDenied(errno.EACCES, text)
-    key = make_key(folder / "key.pem")
+    make_key(folder / "key.pem")
     answer = _ask(
         address,
         _trusting(certificate),
@@ -221,7 +221,7 @@ def enrol(
             "want": "certificate",
             "id": str(code.id),
             "secret": base64.b64encode(code.secret).decode(),
-            "request": make_request(key, code.id).decode(),
+            "request": request_of(folder, code.id).decode(),
         },
         until,
     )
@@ -243,7 +243,7 @@ def renew(
     context.load_cert_chain(credentials.folder / "cert.pem", credentials.key)
     question = {"want": "refresh"}
     if credentials.renewal_due(dt.datetime.now(dt.timezone.utc)):
-        request = make_request(credentials.key.read_bytes(), credentials.identity.id)
+        request = request_of(credentials.folder, credentials.identity.id)
         question = {"want": "renewal", "request": request.decode()}
     return _keep(credentials.folder, _ask(address, context, question, until))
 
@@ -281,8 +281,9 @@ def _ask(
     except Error:
         raise
     except ssl.SSLError as error:
-        text = f"enrol at {where}: {error.reason or error}"
-        raise PermissionDenied(errno.EACCES, text) from error
+        closed = isinstance(error, ssl.SSLEOFError)
+        cause = "it closed the connection: hal-ca status" if closed else error.reason or error
+        raise PermissionDenied(errno.EACCES, f"enrol at {where}: {cause}") from error
     except TimeoutError as error:
         raise Timeout(errno.ETIMEDOUT, f"enrol at {where}: no answer") from error
     except ValueError as error:

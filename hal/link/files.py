@@ -16,6 +16,14 @@ LARGEST = 4 << 20
 """Bytes that are read of any of these files; a larger one is not what it should be."""
 
 
+def home(name: str) -> Path:
+    """Where things are kept: of the system for root, of the user for others."""
+    if os.geteuid() == 0:
+        return Path("/etc/hal") / name
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "hal" / name
+
+
 def write(path: Path, data: bytes, mode: int) -> None:
     """Put a file in place in one step, also when the machine stops meanwhile.
 

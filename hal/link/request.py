@@ -39,6 +39,26 @@ def make_key(path: Path) -> bytes:
     return pem
 
 
+def request_of(folder: Path, identifier: uuid.UUID) -> bytes:
+    """The request for the key of a folder, PEM: the one that is there, else a new one.
+
+    Raises:
+        InvalidArgument: The key is not in its file but kept elsewhere, so that its request has to
+            be made there.
+    """
+    made = folder / "request.pem"
+    if made.exists():
+        return files.read(made, "the request", "")
+    try:
+        return make_request(files.read_secret(folder / "key.pem", "the key", ""), identifier)
+    except (ValueError, TypeError) as error:
+        text = (
+            f'make a request for "{folder / "key.pem"}": {error}: for a key that a TPM or token '
+            "keeps, put request.pem beside it (docs/hal-ca.md)"
+        )
+        raise InvalidArgument(errno.EINVAL, text) from error
+
+
 def make_request(key: bytes, identifier: uuid.UUID) -> bytes:
     """A certification request (RFC 2986), PEM, that names one UUID."""
     private = serialization.load_pem_private_key(key, None)

@@ -90,12 +90,14 @@ class Token:
     Attributes:
         subject: UUID of its holder.
         rights: What the holder may do.
-        until: When it ends, seconds since 1970.
+        begin: When it begins, seconds since 1970.
+        until: When it ends, likewise.
         id: Its own UUID, for the log.
     """
 
     subject: uuid.UUID
     rights: tuple[Right, ...]
+    begin: float
     until: float
     id: str
 
@@ -197,7 +199,7 @@ class Judge:
         self._key = public
         self._issuer = issuer_of(ca)
         self._own = str(own)
-        self._good: dict[bytes, tuple[float, Token]] = {}
+        self._good: dict[bytes, Token] = {}
 
     def judge(self, text: str | None, certificate: bytes) -> Token:
         """Accept a token or say why not.
@@ -214,19 +216,24 @@ class Judge:
         if len(text) > LARGEST:
             raise Refused("malformed", f"{len(text)} bytes are more than {LARGEST}")
         key = hashlib.sha256(text.encode(errors="surrogatepass") + certificate).digest()
-        begin, known = self._good.get(key, (0.0, None))
-        if known is not None and begin <= time.time() <= known.until:
+        known = self._good.get(key)
+        if known is not None and known.begin <= time.time() <= known.until:
             return known
-        claims = self._claims(text)
-        _short_lived(claims)
-        _bound(claims, certificate)
-        token = _token(claims)
+        token = _token(self._claims(text), certificate)
         if len(self._good) >= REMEMBERED:
             self._good.clear()
-        self._good[key] = float(claims["nbf"]), token
+        self._good[key] = token
         return token
 
-    def _claims(self, text: str) -> dict[str, Any]:
+    def read(self, text: str, certificate: bytes) -> Token:
+        """What a token says that is one's own, whoever it is meant for and whenever it is good.
+
+        Raises:
+            Refused: It is not the authority's, or not this certificate's.
+        """
+        return _token(self._claims(text, verify_aud=False, **_ANY_TIME), certificate)
+
+    def _claims(self, text: str, **checks: bool) -> dict[str, Any]:
         try:
             if jwt.get_unverified_header(text).get("typ") != TYPE:
                 raise Refused("type", f'its header\'s "typ" is not {TYPE}')
@@ -237,7 +244,7 @@ class Judge:
                 audience=[self._own, ANYONE],
                 issuer=self._issuer,
                 leeway=LEEWAY,
-                options={"require": ["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "cnf"]},
+                options={**_OPTIONS, **checks},  # type: ignore[arg-type]
             )
         except jwt.ExpiredSignatureError as error:
             raise Refused("expired", "renew it, and compare the clocks of both ends") from error
@@ -263,6 +270,10 @@ class Judge:
             raise Refused("malformed", str(error)) from error
 
 
+_OPTIONS: Final = {"require": ["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "cnf"]}
+_ANY_TIME: Final = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+
+
 def _short_lived(claims: dict[str, Any]) -> None:
     begin, end = claims["nbf"], claims["exp"]
     if not all(isinstance(moment, int | float) for moment in (begin, end)):
@@ -284,7 +295,9 @@ def _bound(claims: dict[str, Any], certificate: bytes) -> None:
         raise Refused("subject", f"it is for {claims['sub']}, the certificate for {holder.id}")
 
 
-def _token(claims: dict[str, Any]) -> Token:
+def _token(claims: dict[str, Any], certificate: bytes) -> Token:
+    _short_lived(claims)
+    _bound(claims, certificate)
     stated = claims.get("rights", [])
     if not isinstance(stated, list) or len(stated) > RIGHTS_MAX:
         raise Refused("malformed", f"its rights are not a list of at most {RIGHTS_MAX}")
@@ -292,7 +305,8 @@ def _token(claims: dict[str, Any]) -> Token:
         rights = tuple(Right(str(right["device"]), str(right["access"])) for right in stated)
     except (ValueError, TypeError, KeyError, InvalidArgument) as error:
         raise Refused("malformed", f"its rights: {error}") from error
-    return Token(uuid.UUID(claims["sub"]), rights, float(claims["exp"]), str(claims["jti"]))
+    begin, until = float(claims["nbf"]), float(claims["exp"])
+    return Token(uuid.UUID(claims["sub"]), rights, begin, until, str(claims["jti"]))
 
 
 def _der(certificate: x509.Certificate | bytes) -> bytes:

@@ -23,7 +23,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -119,13 +120,19 @@ class Process:
         """What `expect` has read."""
         return "\n".join(self.lines)
 
+    @property
+    def pid(self) -> int:
+        """Of the program itself, as seen from outside."""
+        children = Path(f"/proc/{self._entry.pid}/task/{self._entry.pid}/children")
+        return int((children.read_text().split() or [str(self._entry.pid)])[0])
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the program itself, not to what put it into the namespace."""
         if self._entry.poll() is not None:
             return
-        children = Path(f"/proc/{self._entry.pid}/task/{self._entry.pid}/children")
-        for pid in children.read_text().split():
-            os.kill(int(pid), number)
+        os.kill(self.pid, number)
+        if number == signal.SIGCONT:  # nsenter(1) stops with the program, and goes on with it.
+            self._entry.send_signal(number)
 
     def kill(self) -> None:
         """End it at once; it has no time to say goodbye."""
@@ -320,6 +327,19 @@ class Net:
         )
         devices.expect("ready")
         return devices
+
+    @contextmanager
+    def lossy(self, one: Host, other: Host, loss: float) -> Iterator[None]:
+        """Two hosts' cables come together in one that loses a part of all packets (lossy.py)."""
+        ports = [f"p{self.hosts.index(host) + 1}eth0" for host in (one, other)]
+        for port in ports:
+            self._switch.run("ip", "link", "set", port, "nomaster")
+        cable = self._switch.popen(sys.executable, "-m", "tests.net.lossy", *ports, str(loss))
+        cable.expect("carries")
+        try:
+            yield
+        finally:
+            cable.kill()
 
     def filter_multicast(self, host: Host, device: str = "eth0") -> None:
         """Let no multicast packet through to a host, as many switches and clouds do."""

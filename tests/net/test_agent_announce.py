@@ -11,12 +11,11 @@ from typing import Any
 
 from hal.link.authority import Authority
 from hal.link.identity import Identity, Role
-from tests.test_remote import DEVICE, equip
+from tests.far import AGENT, DEVICE, equip
 
 from .conftest import Lan
 from .namespaces import Process
 
-AGENT = (sys.executable, "-c", "from hal.agent.cli import main; main()")
 PROBE = (sys.executable, "-m", "hal.probe")
 
 
