@@ -25,7 +25,9 @@ namespace
 constexpr unsigned char PROTOCOL[] = {5, 'h', 'a', 'l', '/', '1'};
 constexpr long CERTIFICATES_MAX = 16384; /* bytes of the chain that is looked at */
 constexpr int PROBE_AFTER = 10, PROBE_EVERY = 2, PROBES = 3; /* seconds, and how many */
-constexpr int UNTAKEN_MAX = 10000; /* ms that what was sent may stay unacknowledged */
+/* ms that what was sent may stay unacknowledged: longer than Link::wait() is patient with whoever
+ * acknowledges and takes nothing in, so that it is told which of the two it was. */
+constexpr int UNTAKEN_MAX = 15000;
 
 /* What went wrong last in this thread's OpenSSL calls, and its queue emptied. */
 std::string reason(const char *otherwise)
