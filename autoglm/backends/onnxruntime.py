@@ -86,9 +86,10 @@ class OnnxRuntime(Backend):
 
         threads = threads or int(program.notes.get("threads", 0)) or hal.processor.info().cores
         level = "all"
+        model = files.view(_MODEL)
         outside = {_WEIGHTS: files.view(_WEIGHTS)} if _WEIGHTS in program.files else {}
         try:
-            session = _session(onnxruntime, files.view(_MODEL), level, threads, outside=outside)
+            session = _session(onnxruntime, model, level, threads, outside=outside)
         except MemoryError as error:
             raise DeviceError(f"{device}: memory is not enough for the model") from error
         except Exception as error:

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One artifact for many devices: Vulkan and OpenCL run it, those not here are refused, and why."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import autoglm
+from autoglm import compiler
+from autoglm.artifact import Artifact
+from autoglm.backend import Availability, CompileOptions, backend
+from autoglm.backends.kernels import Plan
+from autoglm.commands.compile import main
+from autoglm.device import Device
+from autoglm.errors import ArtifactError, DeviceError, TargetUnavailable
+from autoglm.files import ArtifactFiles
+from autoglm.ready import Pins
+from autoglm.reference import Reference
+from autoglm.target import Target
+
+TARGETS = ("vulkan", "opencl", "cuda:sm_80", "rocm:gfx1100", "c -device=rv64")
+RUN_HERE = {"vulkan": "iree", "opencl": "opencl"}
+EM_RISCV = 243  # <elf.h>
+
+
+@pytest.fixture(scope="module")
+def everywhere(perceptron: Path, artifacts: Path) -> Path:
+    """The small model, pinned to a batch of 2, for every one of `TARGETS`."""
+    output = artifacts / "everywhere.glm"
+    compiler.compile(
+        perceptron,
+        TARGETS,
+        output=output,
+        pins=Pins(extents={"batch": 2}),
+        engines=["iree", "opencl"],
+        seconds=0.2,
+        keep_source=False,
+    )
+    return output
+
+
+@pytest.mark.parametrize("kind", RUN_HERE)
+def test_runs(kind: str, everywhere: Path, perceptron: Path) -> None:
+    inputs = {"x": np.random.default_rng(2).standard_normal((2, 16)).astype(np.float32)}
+    with autoglm.load(everywhere, kind) as model:
+        assert model.device.kind == kind
+        np.testing.assert_allclose(
+            model(inputs)["y"], Reference(perceptron).run(inputs)["y"], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_programs(everywhere: Path) -> None:
+    with Artifact(everywhere) as read:
+        programs = {each.target: each for each in read.manifest.programs}
+    assert set(programs) == {*TARGETS[:4], "riscv64"}
+    for kind, engine in RUN_HERE.items():
+        assert programs[kind].backend == engine
+        accuracy = programs[kind].accuracy
+        assert accuracy and accuracy.worst < 1e-5
+        assert programs[kind].latency
+    for target in set(programs) - set(RUN_HERE):
+        assert programs[target].accuracy is None
+        assert programs[target].unchecked, "it says why it was not tried"
+
+
+@pytest.mark.parametrize("kind", ["cuda", "rocm"])
+def test_the_reason_without_a_device(kind: str, everywhere: Path) -> None:
+    if any(device.kind == kind and not device.problem for device in autoglm.devices()):
+        pytest.skip(f"this machine has a {kind} device")
+    with pytest.raises(DeviceError, match=f"no device '{kind}'"):
+        autoglm.load(everywhere, kind)
+    made = backend("iree")
+    with Artifact(everywhere) as read:
+        (program,) = (each for each in read.manifest.programs if each.target.startswith(kind))
+        can = made.can_run(program, Device(1, kind, "a card", f"{kind}:0"))
+        assert not can.here
+        assert "not available" in can.reason
+        assert can.remedy.startswith("install ")
+        files = ArtifactFiles(read, program)
+        with pytest.raises(DeviceError):
+            made.load(program, files, Device(1, kind, "a card", f"{kind}:0"), 0)
+        files.close()
+
+
+def test_riscv_is_compiled_and_not_pretended_to_run(everywhere: Path) -> None:
+    with Artifact(everywhere) as read:
+        (program,) = (each for each in read.manifest.programs if each.target == "riscv64")
+        can = backend(program.backend).can_run(program, autoglm.devices()[0])
+    assert not can.here
+    assert "does not run on" in can.reason
+
+
+def test_tvm_links_for_riscv(perceptron: Path, tmp_path: Path) -> None:
+    made = backend("tvm").compile(perceptron, Target("riscv64"), CompileOptions(), tmp_path)
+    (file,) = made.files.values()
+    magic, machine = struct.unpack_from("<4s14xH", file.read_bytes())
+    assert (magic, machine) == (b"\x7fELF", EM_RISCV)
+
+
+def test_fusion_is_counted(perceptron: Path, tmp_path: Path) -> None:
+    options = CompileOptions(explain=True)
+    made = backend("iree").compile(perceptron, Target("cpu"), options, tmp_path)
+    assert made.operators == {"MatMul": 2, "Add": 1, "Relu": 1}
+    assert sum(made.fused.values()) == made.notes["dispatches"] == 2
+    assert any("matmul" in name for name in made.fused)
+
+
+def test_dynamic_extents_are_refused_by_opencl(perceptron: Path, tmp_path: Path) -> None:
+    with pytest.raises(autoglm.Error, match="batch has no number"):
+        backend("opencl").compile(perceptron, Target("opencl"), CompileOptions(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b'{"sizes": [4]}', b'{"sizes": [4], "weights": {}, "inputs": [1], "outputs": [],'
+     b' "once": [], "always": []}'],
+)  # fmt: skip
+def test_a_plan_that_is_none(text: bytes) -> None:
+    with pytest.raises(ArtifactError, match="no plan of kernels"):
+        Plan.from_json(text)
+
+
+def test_mlu_says_what_is_missing(
+    perceptron: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "x.glm"
+    with pytest.raises(SystemExit) as ended:
+        main(["--model", str(perceptron), "--target", "mlu", "--output", str(output)])
+    assert ended.value.code == TargetUnavailable.exit_status == 5
+    said = capsys.readouterr().err
+    assert "MagicMind" in said
+    assert "ask Cambricon" in said
+    assert not output.exists()
+
+
+def test_mlu_with_its_kit_is_not_pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders and modules of the right names make no compiler."""
+    (tmp_path / "magicmind.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("NEUWARE_HOME", str(tmp_path))
+    can = backend("mlu").can_compile(Target("mlu"))
+    assert isinstance(can, Availability)
+    assert not can.here
+    assert "never been tried" in can.reason
