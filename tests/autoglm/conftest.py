@@ -5,17 +5,26 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from autoglm import compiler
+from autoglm.cases import Check
+from autoglm.ready import Pins
 
 from . import models
 
 # Children import engines of megabytes of Python: what is compiled of it is kept, whatever is set.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+BY_OPENVINO = {"silero_vad", "ocr_classifier", "minilm"}
+"""What OpenVINO is tried on besides: what it cannot do, is faster with, and has int8 weights."""
+
+Compile = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +45,24 @@ def perceptron_glm(artifacts: Path, perceptron: Path) -> Path:
     output = artifacts / "perceptron.glm"
     compiler.compile(perceptron, output=output, engines=["onnxruntime"], seconds=0.2)
     return output
+
+
+@pytest.fixture(scope="session")
+def trained(artifacts: Path) -> Compile:
+    """Compiles a trained model by its name in `models`, by the engines of processors, once."""
+
+    @cache
+    def compiled(name: str) -> Path:
+        vad = name == "silero_vad"
+        output = artifacts / f"{name}.glm"
+        compiler.compile(
+            getattr(models, name)(),
+            output=output,
+            pins=Pins(values={"sr": 16000}) if vad else None,
+            check=Check(typical={"sequence": 576}) if vad else None,
+            engines=["onnxruntime", *(["openvino"] if name in BY_OPENVINO else [])],
+            seconds=0.3,
+        )
+        return output
+
+    return compiled

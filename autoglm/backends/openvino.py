@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO (https://docs.openvino.ai): processors, and Intel's NPUs.
+
+A program is OpenVINO's IR, which its plug-in for the device compiles when it is loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend import Availability, Backend, Compiled, CompileOptions, Executable, Files
+from ..device import Device
+from ..errors import ArtifactError, DeviceError, InputError
+from ..manifest import Program
+from ..target import Target
+from ..tensor import Array, TensorSpec
+
+_GRAPH, _WEIGHTS = "model.xml", "model.bin"
+_REMEDY = "pip install 'open-autoglm[openvino]'"
+
+
+class OpenVino(Backend):
+    """Every number is kept as it is: nothing is made smaller that the model has in full."""
+
+    name = "openvino"
+    extra = "openvino"
+
+    def can_compile(self, target: Target) -> Availability | None:
+        """For processors; for NPUs, also where there is none."""
+        return _installed() if target.kind in {"cpu", "npu"} else None
+
+    def compile(
+        self, model: Path, target: Target, options: CompileOptions, folder: Path
+    ) -> Compiled:
+        """Convert to IR; where the device is here, see what its plug-in makes of it."""
+        import openvino
+
+        core = _core()
+        read = core.read_model(model)
+        graph = folder / _GRAPH
+        openvino.save_model(read, graph, compress_to_fp16=False)
+        fused = Counter[str]()
+        if options.explain and target.kind == "cpu":
+            made = core.compile_model(read, "CPU", _settings(1))
+            fused.update(
+                node.get_rt_info()["layerType"].astype(str)
+                for node in made.get_runtime_model().get_ops()
+            )
+        operators = Counter(node.get_type_name() for node in read.get_ops())
+        for unreal in ("Parameter", "Result", "Constant"):
+            operators.pop(unreal, None)
+        for unreal in ("Input", "Output", "Const"):
+            fused.pop(unreal, None)
+        return Compiled(
+            {_GRAPH: graph, _WEIGHTS: graph.with_suffix(".bin")},
+            f"openvino {_version()}",
+            tuple(f"{name}={value}" for name, value in _settings(options.threads).items()),
+            operators=dict(operators.most_common()),
+            fused=dict(fused.most_common()),
+            notes={"outputs": [each.any_name for each in read.outputs]},
+        )
+
+    def devices(self) -> Sequence[Device]:
+        """NPUs."""
+        if not _installed().here:
+            return ()
+        core = _core()
+        return [
+            Device(0, "npu", str(core.get_property(name, "FULL_DEVICE_NAME")), name)
+            for name in core.available_devices
+            if name.startswith("NPU")
+        ]
+
+    def can_run(self, program: Program, device: Device) -> Availability:
+        """On a processor of x86-64 or aarch64, or on an NPU."""
+        if device.kind not in {"cpu", "npu"}:
+            return Availability(False, f"OpenVINO runs on processors and NPUs, not on {device}")
+        return _installed()
+
+    def load(self, program: Program, files: Files, device: Device, threads: int) -> Executable:
+        """Have the plug-in of the device compile it."""
+        import openvino
+
+        plugin = "CPU" if device.kind == "cpu" else device.address
+        settings = _settings(threads or int(program.notes.get("threads", 0)))
+        try:
+            weights = _as_if_writable(np.frombuffer(files.view(_WEIGHTS), np.uint8))
+            model = _core().read_model(
+                bytes(files.view(_GRAPH)), openvino.Tensor(weights, shared_memory=True)
+            )
+        except RuntimeError as error:
+            raise ArtifactError(f"OpenVINO cannot read {_GRAPH!r}: {_cause(error)}") from error
+        try:
+            made = _core().compile_model(model, plugin, settings if plugin == "CPU" else {})
+        except RuntimeError as error:
+            raise DeviceError(f"{device}: OpenVINO cannot load it: {_cause(error)}") from error
+        return _Request(made, list(program.notes["outputs"]), weights)
+
+
+class _Request(Executable):
+    """A compiled model, and one request, which is made again and again."""
+
+    def __init__(self, model: Any, outputs: Sequence[str], weights: Array) -> None:
+        self.inputs = tuple(_spec(each, each.any_name) for each in model.inputs)
+        self.outputs = tuple(map(_spec, model.outputs, outputs))
+        self._request = model.create_infer_request()
+        self._model = model
+        self._weights = weights  # the model may look into it as long as it lives
+        self._inputs = {spec.name: number for number, spec in enumerate(self.inputs)}
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once."""
+        import openvino
+
+        for name, array in inputs.items():
+            fit = np.require(array, requirements="CW")  # a copy only where it is not so already
+            tensor = openvino.Tensor(fit, shared_memory=True)
+            self._request.set_input_tensor(self._inputs[name], tensor)
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            text = _cause(error)
+            if "alloc" in text or "memory" in text:
+                raise DeviceError(f"memory was not enough: {text}") from error
+            raise InputError(f"the model cannot compute these inputs: {text}") from error
+        return {
+            spec.name: self._request.get_output_tensor(number).data.copy()
+            for number, spec in enumerate(self.outputs)
+        }
+
+    def close(self) -> None:
+        """End the request."""
+        del self._request, self._model, self._weights
+
+
+def _as_if_writable(array: Array) -> Array:
+    """The same memory: OpenVINO does not write to weights, but takes nothing that is read-only."""
+    memory = (ctypes.c_uint8 * array.nbytes).from_address(array.ctypes.data)
+    memory.kept = array  # type: ignore[attr-defined]
+    return np.frombuffer(memory, np.uint8)
+
+
+def _settings(threads: int) -> dict[str, Any]:
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    return {**settings, "INFERENCE_NUM_THREADS": threads} if threads else settings
+
+
+def _installed() -> Availability:
+    if importlib.util.find_spec("openvino") is None:
+        return Availability(False, "OpenVINO is not installed", _REMEDY)
+    return Availability(True, f"openvino {_version()}")
+
+
+def _version() -> str:
+    import openvino
+
+    return str(openvino.__version__).partition("-")[0]
+
+
+@cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
+def _spec(port: Any, name: str) -> TensorSpec:
+    shape = tuple(
+        extent.get_length() if extent.is_static else f"{name}_{axis}"
+        for axis, extent in enumerate(port.get_partial_shape())
+    )
+    return TensorSpec(name, port.get_element_type().to_dtype().name, shape)
+
+
+def _cause(error: Exception) -> str:
+    """The last line says why; those before it say where in OpenVINO."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
