@@ -27,6 +27,7 @@ GROUPS = (
     "discovery_network",
     "footprint",
     "discovery",
+    "autoglm",
     "lab",
 )
 RESULTS = Path(__file__).parent / "results"

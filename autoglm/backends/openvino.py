@@ -121,7 +121,7 @@ class _Request(Executable):
         import openvino
 
         for name, array in inputs.items():
-            fit = np.require(array, requirements="CW")  # a copy only where it is not so already
+            fit = np.require(array, requirements=["C", "W"])  # a copy only where it must be
             tensor = openvino.Tensor(fit, shared_memory=True)
             self._request.set_input_tensor(self._inputs[name], tensor)
         try:
@@ -145,7 +145,7 @@ def _as_if_writable(array: Array) -> Array:
     """The same memory: OpenVINO does not write to weights, but takes nothing that is read-only."""
     memory = (ctypes.c_uint8 * array.nbytes).from_address(array.ctypes.data)
     memory.kept = array  # type: ignore[attr-defined]
-    return np.frombuffer(memory, np.uint8)
+    return np.asarray(memoryview(memory).cast("B"))
 
 
 def _settings(threads: int) -> dict[str, Any]:
