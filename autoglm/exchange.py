@@ -19,7 +19,7 @@ Slot: TypeAlias = "tuple[str, str, list[int], int]"
 
 ALIGNMENT = 64
 """Of arrays, in bytes: a cache line, and the widest vector register."""
-KEPT = 64 << 20
+KEPT = 16 << 20
 """Bytes that a region keeps when a large call is over."""
 
 

@@ -105,6 +105,11 @@ class Loaded:
         """Where it runs now."""
         return self.candidate.device
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether calls of several threads run at once, and not one after the other."""
+        return self._executable is not None and self._executable.concurrent
+
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once.
 

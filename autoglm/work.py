@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process of a worker: ``python -m autoglm.work SOCKET REGION`` (descriptors), see `worker`.
+"""The process of a worker, see there: ``python -m autoglm.work SOCKET REGION ...`` (descriptors).
 
-The first message says what to load; each further one is a call. One answer each, as JSON; arrays go
-through the region. When the socket ends, so does the process, whatever it is doing.
+Each socket with its region is a lane, in which one call is made at a time. The first message says
+what to load; each further one is a call. One answer each, as JSON; arrays go through the region.
+When the sockets end, so does the process, whatever it is doing.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ LARGEST_MESSAGE = 1 << 16
 
 
 def main() -> int:
-    """Serve until the socket ends, or no device is left."""
+    """Serve until the sockets end, or no device is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    link = socket.socket(fileno=int(sys.argv[1]))
-    region = Region(int(sys.argv[2]))
+    numbers = [int(argument) for argument in sys.argv[1:]]
+    lanes = [
+        (socket.socket(fileno=link), Region(region))
+        for link, region in zip(numbers[::2], numbers[1::2], strict=True)
+    ]
+    link = lanes[0][0]
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
     asked = json.loads(link.recv(LARGEST_MESSAGE))
     if asked["memory"]:
@@ -43,20 +48,20 @@ def main() -> int:
     except (errors.Error, OSError, MemoryError) as error:
         link.send(_failure(error))
         return 1
-    with model:
-        link.send(
-            _message({"candidates": [each.name for each in model.choice.candidates]} | _now(model))
-        )
-        return _serve(link, region, model, asked["largest"])
+    names = [each.name for each in model.choice.candidates]
+    for lane in lanes[1:]:
+        threading.Thread(target=_serve, args=(*lane, model, asked["largest"]), daemon=True).start()
+    link.send(_message({"candidates": names, "concurrent": model.concurrent} | _now(model)))
+    _serve(*lanes[0], model, asked["largest"])
+    return 0
 
 
-def _serve(link: socket.socket, region: Region, model: Loaded, largest: int) -> int:
+def _serve(link: socket.socket, region: Region, model: Loaded, largest: int) -> None:
     while message := link.recv(LARGEST_MESSAGE):
         answer, lost = _answer(json.loads(message), region, model, largest)
         link.send(answer)
         if lost:
-            return 1  # a new process begins with all devices
-    return 0
+            os._exit(1)  # a new process begins with all devices
 
 
 def _answer(
@@ -69,8 +74,10 @@ def _answer(
             raise errors.InputError(f"the outputs are larger than {largest} bytes")
         slots, _ = region.put(outputs, call["end"])
         return _message({"slots": slots} | _now(model)), False
+    except errors.DeviceError as error:
+        return _failure(error, lost=True), True
     except (errors.Error, OSError, MemoryError) as error:
-        return _failure(error), isinstance(error, errors.DeviceError)
+        return _failure(error), False
 
 
 def _now(model: Loaded) -> dict[str, Any]:
@@ -81,12 +88,12 @@ def _message(content: dict[str, Any]) -> bytes:
     return json.dumps(content).encode()
 
 
-def _failure(error: BaseException) -> bytes:
+def _failure(error: BaseException, *, lost: bool = False) -> bytes:
     """What went wrong, by the name of its class; anything that is not ours is a device's fault."""
     kind = type(error).__name__
     ours = kind if isinstance(error, errors.Error) and kind in errors.__all__ else "DeviceError"
     text = str(error) or kind
-    return _message({"error": ours, "text": text[: LARGEST_MESSAGE // 16]})
+    return _message({"error": ours, "text": text[: LARGEST_MESSAGE // 16], "lost": lost})
 
 
 def _end_with(link: socket.socket) -> None:

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hal import processor
+
 from . import errors
 from .artifact import Artifact
 from .errors import DeviceError, Error
@@ -32,6 +34,8 @@ from .work import LARGEST_MESSAGE
 
 TRIES = 3
 """How often one call is made before it, and not the worker, is taken to be the fault."""
+MOST = 8
+"""Lanes, unless more are asked for: each keeps some memory."""
 LOADING = 600.0
 """Seconds in which a process must have the model loaded."""
 BACKOFF = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
@@ -47,12 +51,22 @@ class _Call:
     tries: int = 0
 
 
+class _Lane:
+    """Where one call is made at a time: a region, the socket of the process, and the call."""
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.call: _Call | None = None
+        self.link: socket.socket
+        self.alarm: asyncio.TimerHandle
+
+
 class Worker:
-    """Calls a model in another process, one call at a time, in the order they came.
+    """Calls a model in another process, in the order they came, several at once where it can.
 
     It belongs to one event loop. A process that dies, or does not answer in `stall` seconds, is
-    replaced, and its call is made again, at most `TRIES` times in all; a candidate under which a
-    call died twice is left out.
+    replaced, and the calls that it had are made again, each alone: one after which it dies `TRIES`
+    times is the fault itself, and fails. A candidate under which a call died twice is left out.
 
     Args:
         path: An artifact.
@@ -61,6 +75,8 @@ class Worker:
         memory: Bytes of its own that the process may have (RLIMIT_DATA of setrlimit(2)); 0: any.
         stall: Seconds.
         largest: Bytes of the outputs of one call.
+        lanes: How many calls are made at once, where the engine lets them; 0: one a processor, `MOST`
+            at most.
 
     Attributes:
         info: The source model.
@@ -77,6 +93,7 @@ class Worker:
         memory: int = 0,
         stall: float = 120.0,
         largest: int = 1 << 30,
+        lanes: int = 0,
     ) -> None:
         self._path = Path(path).absolute()
         with Artifact(self._path) as artifact:
@@ -94,7 +111,10 @@ class Worker:
         self._without: set[str] = set()
         self._candidates: list[str] = []
         self._queue: deque[_Call] = deque()
-        self._current: _Call | None = None
+        self._count = lanes or min(processor.info().cores, MOST)
+        self._lanes: list[_Lane] = []
+        self._usable: list[_Lane] = []
+        self._alone = False
         self._process: subprocess.Popen[bytes] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -120,7 +140,7 @@ class Worker:
             Error: It cannot be; as `autoglm.load` raises it.
         """
         self._loop = asyncio.get_running_loop()
-        self._region = Region.make()
+        self._lanes = [_Lane(Region.make()) for _ in range(self._count)]
         started = self._loop.create_future()
         self._keeper = asyncio.create_task(self._keep(started))
         try:
@@ -154,7 +174,8 @@ class Worker:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
             self._keeper = None
-            self._region.close()
+            for lane in self._lanes:
+                lane.region.close()
         self._fail(DeviceError(f"run {self.info.name}: the worker was stopped"))
 
     async def _keep(self, started: asyncio.Future[None]) -> None:
@@ -181,43 +202,52 @@ class Worker:
         Raises:
             Error, OSError: It could not begin.
         """
-        link, process = self._spawn()
+        links, process = self._spawn()
         self._process = process
         try:
-            hello = await self._receive(link)
+            hello = await self._receive(links[0])
             if "error" in hello:
                 raise _raised(hello)
             self._candidates = hello["candidates"]
+            self._usable = self._lanes if hello["concurrent"] else self._lanes[:1]
             self.candidate = hello["candidate"]
             if not started.done():
                 started.set_result(None)
             ended = self._loop.create_future()
-            self._link = link
-            self._loop.add_reader(link, self._readable, ended)
+            for lane, link in zip(self._lanes, links, strict=True):
+                lane.link = link
+                self._loop.add_reader(link, self._readable, lane, ended)
             self._feed()
             await ended
         finally:
             self.candidate = ""
-            self._loop.remove_reader(link)
-            link.close()
+            for link in links:
+                self._loop.remove_reader(link)
+                link.close()
             process.kill()
             code = await asyncio.to_thread(process.wait)
             self._process = None
         self._bury(code)
 
-    def _spawn(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            descriptors = theirs.fileno(), self._region.descriptor
-            process = subprocess.Popen(
-                [sys.executable, "-m", "autoglm.work", *map(str, descriptors)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=descriptors,
-                start_new_session=True,  # a Ctrl-C is for the service, which ends it in order
-            )
-        ours.setblocking(False)
-        ours.send(json.dumps(self._asked | {"without": sorted(self._without)}).encode())
-        return ours, process
+    def _spawn(self) -> tuple[list[socket.socket], subprocess.Popen[bytes]]:
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in self._lanes]
+        descriptors = [
+            number
+            for lane, (_, theirs) in zip(self._lanes, pairs, strict=True)
+            for number in (theirs.fileno(), lane.region.descriptor)
+        ]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "autoglm.work", *map(str, descriptors)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=descriptors,
+            start_new_session=True,  # a Ctrl-C is for the service, which ends it in order
+        )
+        for ours, theirs in pairs:
+            theirs.close()
+            ours.setblocking(False)
+        links = [ours for ours, _ in pairs]
+        links[0].send(json.dumps(self._asked | {"without": sorted(self._without)}).encode())
+        return links, process
 
     async def _receive(self, link: socket.socket) -> dict[str, Any]:
         try:
@@ -229,50 +259,66 @@ class Worker:
         return dict(json.loads(message))
 
     def _feed(self) -> None:
-        """Begin the next call, when there is one and the process has none."""
-        while self._queue and self._current is None and self.candidate:
-            call = self._queue.popleft()
+        """Begin calls, while there are any, and lanes for them."""
+        while self._queue and self.candidate:
+            call = self._queue[0]
             if call.answer.done():  # the caller has gone
+                self._queue.popleft()
                 continue
-            try:
-                slots, end = self._region.put(call.inputs)
-                self._link.send(json.dumps({"slots": slots, "end": end}).encode())
-            except ConnectionError:  # it has just died: the reader will see it
-                self._queue.appendleft(call)
+            free = [lane for lane in self._usable if lane.call is None]
+            alone = call.tries > 0
+            if not free or self._alone or (alone and len(free) < len(self._usable)):
                 return
-            except (Error, OSError, MemoryError) as error:
-                call.answer.set_exception(error)
-                continue
-            self._current = call
-            self._alarm = self._loop.call_later(self._stall, self._stalled)
+            self._queue.popleft()
+            self._alone = alone
+            self._begin(free[0], call)
 
-    def _readable(self, ended: asyncio.Future[None]) -> None:
+    def _begin(self, lane: _Lane, call: _Call) -> None:
         try:
-            message = self._link.recv(LARGEST_MESSAGE)
+            slots, end = lane.region.put(call.inputs)
+        except (Error, OSError, MemoryError) as error:
+            self._alone = False
+            call.answer.set_exception(error)
+            return
+        lane.call = call
+        lane.alarm = self._loop.call_later(self._stall, self._stalled)
+        with contextlib.suppress(ConnectionError):  # it has just died: the reader will see it
+            lane.link.send(json.dumps({"slots": slots, "end": end}).encode())
+
+    def _readable(self, lane: _Lane, ended: asyncio.Future[None]) -> None:
+        try:
+            message = lane.link.recv(LARGEST_MESSAGE)
         except BlockingIOError:
             return
         except ConnectionError:
             message = b""
         if not message:
-            self._loop.remove_reader(self._link)
             self.candidate = ""
-            ended.set_result(None)
+            if not ended.done():
+                ended.set_result(None)
+            self._loop.remove_reader(lane.link)
             return
-        self._alarm.cancel()
-        call, self._current = self._current, None
+        lane.alarm.cancel()
+        call, lane.call = lane.call, None
+        self._alone = False
         if call is not None:
-            self._answer(call, json.loads(message))
+            self._answer(lane, call, json.loads(message))
         self._feed()
 
-    def _answer(self, call: _Call, message: dict[str, Any]) -> None:
+    def _answer(self, lane: _Lane, call: _Call, message: dict[str, Any]) -> None:
+        if message.get("lost"):
+            self.candidate = ""  # the process is about to end
+            if not call.tries:
+                call.tries = 1
+                self._queue.appendleft(call)
+                return
         if "error" in message:
             answer: dict[str, Array] | Error = _raised(message)
         else:
             self.candidate = message["candidate"]
-            answer = {
-                name: view.copy() for name, view in self._region.take(message["slots"]).items()
-            }
-        self._region.shrink()
+            views = lane.region.take(message["slots"])
+            answer = {name: view.copy() for name, view in views.items()}
+        lane.region.shrink()
         if call.answer.done():  # the caller has gone
             return
         if isinstance(answer, Error):
@@ -286,25 +332,28 @@ class Worker:
             self._process.kill()
 
     def _bury(self, code: int) -> None:
-        """What a death means for the call that was being made."""
+        """What a death means for the calls that were being made."""
         self.deaths += 1
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         log.warning("%s: its process ended (%s), another is started", self.info.name, how)
-        call, self._current = self._current, None
-        if call is None or call.answer.done():
-            return
-        self._alarm.cancel()
+        self._alone = False
+        for lane in self._lanes:
+            call, lane.call = lane.call, None
+            if call is None:
+                continue
+            lane.alarm.cancel()
+            if not call.answer.done():
+                self._try_again(call, how)
+
+    def _try_again(self, call: _Call, how: str) -> None:
         call.tries += 1
         if call.tries < TRIES:
             self._blame(call)
             self._queue.appendleft(call)
             return
         self._without.clear()  # it dies everywhere: the fault is the call's
-        call.answer.set_exception(
-            DeviceError(
-                f"run {self.info.name}: the process died in each of {TRIES} attempts, last by {how}"
-            )
-        )
+        text = f"the process died in each of {TRIES} attempts, last by {how}"
+        call.answer.set_exception(DeviceError(f"run {self.info.name}: {text}"))
 
     def _blame(self, call: _Call) -> None:
         """Leave a candidate out, under which a call died twice, when there is another."""
@@ -313,8 +362,9 @@ class Worker:
             self._without.add(left[0])
 
     def _fail(self, error: Error) -> None:
-        waiting = [*([self._current] if self._current else []), *self._queue]
-        self._current = None
+        waiting = [*(lane.call for lane in self._lanes if lane.call), *self._queue]
+        for lane in self._lanes:
+            lane.call = None
         self._queue.clear()
         for call in waiting:
             if not call.answer.done():

@@ -171,7 +171,7 @@ def test_a_large_call_leaves_no_large_memory(tmp_path: Path) -> None:
             given = small.inputs(300_000)
             assert given["x"].nbytes > KEPT
             assert right(given, await worker.call(given))
-            assert os.fstat(worker._region.descriptor).st_size <= KEPT
+            assert os.fstat(worker._lanes[0].region.descriptor).st_size <= KEPT
             assert right(given, await worker.call(given))
 
     asyncio.run(main())
