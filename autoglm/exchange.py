@@ -63,7 +63,8 @@ class Region:
                 raise InputError(f"array {name!r} holds Python objects, which cannot be shared")
             begin = -(-end // ALIGNMENT) * ALIGNMENT
             end = begin + array.nbytes
-            slots.append((name, array.dtype.name, list(array.shape), begin))
+            kind = array.dtype.name if array.dtype.kind == "V" else array.dtype.str
+            slots.append((name, kind, list(array.shape), begin))
         self._reach(end)
         for (_, _, _, offset), array in zip(slots, arrays.values(), strict=True):
             self._at(offset, array.dtype, array.size).reshape(array.shape)[...] = array

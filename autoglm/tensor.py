@@ -76,7 +76,7 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> No
 
 
 def _check_input(spec: TensorSpec, array: Array, extents: dict[str, int]) -> None:
-    if array.dtype.name != spec.dtype:
+    if array.dtype != spec.dtype:
         raise InputError(
             f"input {spec.name!r} is of {array.dtype.name}, the model takes {spec};"
             f" convert it: array.astype({spec.dtype!r})"

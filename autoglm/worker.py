@@ -75,8 +75,8 @@ class Worker:
         memory: Bytes of its own that the process may have (RLIMIT_DATA of setrlimit(2)); 0: any.
         stall: Seconds.
         largest: Bytes of the outputs of one call.
-        lanes: How many calls are made at once, where the engine lets them; 0: one a processor, `MOST`
-            at most.
+        lanes: How many calls are made at once, where the engine lets them; 0: one a processor,
+            `MOST` at most.
 
     Attributes:
         info: The source model.

@@ -29,6 +29,7 @@ GROUPS = (
     "discovery",
     "autoglm",
     "lab",
+    "autoglm_serving",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this machine's processor is: features, cores, caches, memory.
 
-Read from /proc/cpuinfo, sysfs and the inventory (``hal.devices("class=memory")``); nothing is
-opened, nothing is measured. ``hal.cache`` and ``hal.perf`` say how fast it is.
+Read from /proc and sysfs, in a millisecond; nothing is opened, nothing is measured. ``hal.cache``
+and ``hal.perf`` say how fast it is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import hal
 
 __all__ = ["Processor", "info"]
 
@@ -63,7 +61,7 @@ def info(root: str | os.PathLike[str] = "/") -> Processor:
         _features(lines),
         _cores(base),
         _caches(base / "sys/devices/system/cpu/cpu0/cache"),
-        _memory(base) or _kilobytes(meminfo, "MemTotal"),
+        _kilobytes(meminfo, "MemTotal"),
         _kilobytes(meminfo, "MemAvailable"),
     )
 
@@ -108,14 +106,6 @@ def _caches(folder: Path) -> dict[str, int]:
             scale = {"": 0, "K": 10, "M": 20}[number[2]]
             found[f"L{level}{kinds.get(kind, '')}"] = int(number[1]) << scale
     return found
-
-
-def _memory(base: Path) -> int:
-    """Of every NUMA node, as the inventory has them; 0 where the kernel names none."""
-    if base != Path("/"):
-        return 0
-    nodes = hal.devices("class=memory", network=False)
-    return sum(int(node.properties.get("size", 0)) for node in nodes if node.subsystem == "node")
 
 
 def _kilobytes(text: str, key: str) -> int:

@@ -108,7 +108,7 @@ class _Infer:
         request = wire.read(body, length, model.info)
         with Attendance(receive):
             outputs = await model.infer(request.inputs)
-        content, head = wire.write(model.info, request, outputs)
+        content, head = wire.write(model.name, request, outputs)
         headers = [(b"content-length", b"%d" % len(content))]
         if head is None:
             headers.append((b"content-type", JSON))

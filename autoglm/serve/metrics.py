@@ -43,6 +43,7 @@ class Metrics:
             "autoglm_request_seconds", "From the head of a request to the end of its answer.",
             ["model"], buckets=BUCKETS, registry=self.registry,
         )  # fmt: skip
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.registry.register(_State(list(models), tally))
 
     def count(self, model: str, status: int, seconds: float) -> None:
@@ -53,8 +54,14 @@ class Metrics:
             status: Of its answer; 499 when the client left before it.
             seconds: That it took.
         """
-        self._requests.labels(model, str(status)).inc()
-        self._seconds.labels(model).observe(seconds)
+        if (model, status) not in self._known:  # finding them by labels takes longer than counting
+            self._known[model, status] = (
+                self._requests.labels(model, str(status)),
+                self._seconds.labels(model),
+            )
+        requests, latency = self._known[model, status]
+        requests.inc()
+        latency.observe(seconds)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.routing import BaseRoute
@@ -19,7 +20,7 @@ class Served(ABC):
     """One model. It belongs to the event loop of the service.
 
     Attributes:
-        name: By which requests name it.
+        name: By which requests name it: the artifact's file name, without its end.
         info: The source model.
     """
 
@@ -90,7 +91,7 @@ class Graph(Served):
     ) -> None:
         self.worker = Worker(path, device, threads=threads, memory=memory, stall=stall)
         self.info = self.worker.info
-        self.name = self.info.name
+        self.name = Path(path).stem
 
     @property
     def ready(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -81,13 +82,11 @@ def read(body: bytes, length: int | None, info: ModelInfo) -> Request:
     return Request(identifier, inputs, outputs, binary)
 
 
-def write(
-    info: ModelInfo, request: Request, outputs: Mapping[str, Array]
-) -> tuple[bytes, int | None]:
+def write(model: str, request: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
     """The answer to a request.
 
     Args:
-        info: The model that ran.
+        model: Name of the one that ran.
         request: What was asked for.
         outputs: What the model gave.
 
@@ -102,7 +101,7 @@ def write(
         entry: dict[str, Any] = {
             "name": name,
             "shape": list(outputs[name].shape),
-            "datatype": DATATYPES[array.dtype.name],
+            "datatype": _datatype(array.dtype),
         }
         if name in request.binary:
             entry["parameters"] = {"binary_data_size": array.nbytes}
@@ -110,7 +109,7 @@ def write(
         else:
             entry["data"] = _plain(array.reshape(-1))
         stated.append(entry)
-    head: dict[str, Any] = {"model_name": info.name, "model_version": VERSION, "outputs": stated}
+    head: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": stated}
     if request.id is not None:
         head["id"] = request.id
     text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -125,6 +124,11 @@ def tensor(spec: TensorSpec) -> dict[str, Any]:
     """A tensor as metadata has it; a dynamic extent is -1."""
     shape = [-1 if isinstance(extent, str) else extent for extent in spec.shape]
     return {"name": spec.name, "datatype": DATATYPES.get(spec.dtype, "BYTES"), "shape": shape}
+
+
+@cache
+def _datatype(dtype: np.dtype[Any]) -> str:
+    return DATATYPES[dtype.name]
 
 
 class _Tail:
@@ -274,4 +278,4 @@ def _flag(parameters: Mapping[str, Any], name: str, default: bool, where: str) -
 
 def _plain(array: Array) -> Array | list[Any]:
     """What the JSON writer takes: it knows numpy's own types."""
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    return array.astype(np.float32) if array.dtype.kind == "V" else array

@@ -55,7 +55,7 @@ def test_answers() -> None:
         "y": np.array([[1.5, np.nan]], np.float32),
         "n": np.array([3], np.int64),
     }
-    plain, head = wire.write(INFO, read(request(small.inputs(), id="a")), outputs)
+    plain, head = wire.write("small", read(request(small.inputs(), id="a")), outputs)
     assert head is None
     assert json.loads(plain) == {
         "model_name": "small",
@@ -67,7 +67,7 @@ def test_answers() -> None:
         ],
     }
     wanted = [{"name": "n"}, {"name": "y", "parameters": {"binary_data": True}}]
-    mixed, head = wire.write(INFO, read(request(small.inputs(), outputs=wanted)), outputs)
+    mixed, head = wire.write("small", read(request(small.inputs(), outputs=wanted)), outputs)
     assert head is not None
     stated = json.loads(mixed[:head])["outputs"]
     assert [each["name"] for each in stated] == ["n", "y"]

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running what was compiled: a call in Python, a request over HTTP, many clients, loading."""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+import autoglm
+from autoglm import compiler
+from autoglm.tensor import Array
+
+from .rounds import Row, medians
+
+CLIENTS = 32
+SECONDS = 2.0
+"""Of one turn of the many clients."""
+TURNS = 5
+NAMES = {"float32": "FP32", "int32": "INT32"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model, compiled by ONNX Runtime: the same engine on both sides."""
+
+    name: str
+    source: Path
+    artifact: Path
+    inputs: Mapping[str, Array]
+
+    def session(self) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(self.source, providers=["CPUExecutionProvider"])
+
+
+def models(folder: Path) -> list[Model]:
+    """A small one, where what is around the engine counts, and a trained one."""
+    random = np.random.default_rng(1)
+    classes = np.zeros((1, 2048), np.int32)
+    classes[0] = random.integers(0, 256, 2048)
+    found = find_spec("magika")
+    assert found and found.submodule_search_locations
+    magika = Path(found.submodule_search_locations[0], "models/standard_v3_3/model.onnx")
+    x = random.standard_normal((1, 784)).astype(np.float32)
+    given: dict[str, tuple[Path, dict[str, Array]]] = {
+        "mlp": (_perceptron(folder), {"x": x}),
+        "magika": (magika, {"bytes": classes}),
+    }
+    made = []
+    for name, (source, inputs) in given.items():
+        artifact = folder / f"{name}.glm"
+        compiler.compile(source, output=artifact, engines=["onnxruntime"], seconds=1)
+        made.append(Model(name, source, artifact, inputs))
+    return made
+
+
+def _perceptron(folder: Path) -> Path:
+    random = np.random.default_rng(1)
+    sizes, nodes, weights, last = [784, 512, 256, 10], [], [], "x"
+    for index, (rows, columns) in enumerate(pairwise(sizes)):
+        w = random.standard_normal((rows, columns)).astype(np.float32) / np.float32(20)
+        weights.append(numpy_helper.from_array(w, f"w{index}"))
+        out = "y" if columns == sizes[-1] else f"h{index}"
+        nodes.append(helper.make_node("MatMul", [last, f"w{index}"], [out]))
+        if out != "y":
+            nodes.append(helper.make_node("Relu", [out], [f"r{index}"]))
+            last = f"r{index}"
+    graph = helper.make_graph(
+        nodes,
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 784])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
+        weights,
+    )
+    path = folder / "mlp.onnx"
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+    return path
+
+
+# ---- in Python ----------------------------------------------------------------------------------
+
+
+def call_row(model: Model) -> Row:
+    """``model(inputs)`` beyond the engine it calls."""
+    with autoglm.load(model.artifact) as loaded:
+        executable = loaded._executable
+        assert executable is not None
+        found = medians(
+            {
+                "autoglm": lambda: loaded(model.inputs),
+                "engine": lambda: executable.run(model.inputs),
+            },
+            rounds=3001,
+        )
+    beyond = (found["autoglm"] - found["engine"]) / 1e3
+    theirs = {"engine": found["engine"] / 1e3}
+    return Row(
+        f"model(inputs), {model.name}", found["autoglm"] / 1e3, theirs, "<= 20", beyond, "us"
+    )
+
+
+def load_row(model: Model) -> Row:
+    """``autoglm.load()`` against a session of the source model."""
+    found = medians(
+        {"autoglm": lambda: autoglm.load(model.artifact).close(), "onnxruntime": model.session},
+        rounds=31,
+    )
+    theirs = {"onnxruntime": found["onnxruntime"] / 1e6}
+    ours = found["autoglm"] / 1e6
+    ratio = found["autoglm"] / found["onnxruntime"]
+    return Row(f"load, {model.name}", ours, theirs, "", ratio, "ms")
+
+
+# ---- over HTTP ----------------------------------------------------------------------------------
+
+
+def request(path: str, inputs: Mapping[str, Array]) -> bytes:
+    """A request to run a model, in JSON; both servers take it."""
+    stated = [
+        {
+            "name": name,
+            "datatype": NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "data": array.reshape(-1).tolist(),
+        }
+        for name, array in inputs.items()
+    ]
+    body = json.dumps({"inputs": stated}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def request_in_binary(path: str, inputs: Mapping[str, Array]) -> bytes:
+    """The same with binary arrays, both ways."""
+    stated = [
+        {
+            "name": name,
+            "datatype": NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "parameters": {"binary_data_size": array.nbytes},
+        }
+        for name, array in inputs.items()
+    ]
+    content = {"inputs": stated, "parameters": {"binary_data_output": True}}
+    text = json.dumps(content).encode()
+    body = text + b"".join(array.tobytes() for array in inputs.values())
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"
+        f"Inference-Header-Content-Length: {len(text)}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Connection:
+    """Of one client, as thin as can be."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, message: bytes) -> None:
+        self._socket.sendall(message)
+        data = self._socket.recv(1 << 16)
+        while b"\r\n\r\n" not in data:
+            data += self._socket.recv(1 << 16)
+        head, _, body = data.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), data
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        while len(body) < length:
+            body += self._socket.recv(1 << 16)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextmanager
+def server(*command: str, port: int) -> Iterator[int]:
+    """A server that runs, and answers."""
+    with subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except OSError:
+                    assert process.poll() is None and time.monotonic() < deadline
+                    time.sleep(0.05)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@contextmanager
+def ours(model: Model) -> Iterator[int]:
+    port = _free_port()
+    command = ["autoglm.commands.runtime", "--model", str(model.artifact), "--port", str(port)]
+    with server(*command, port=port):
+        yield port
+
+
+@contextmanager
+def fastapi(model: Model) -> Iterator[int]:
+    port = _free_port()
+    with server("bench.fastapi_server", str(model.source), str(port), port=port):
+        yield port
+
+
+def served_rows(model: Model) -> list[Row]:
+    """A request of one client beyond a bare call of the engine."""
+    session = model.session()
+    path = f"/v2/models/{model.name}/infer"
+    plain, binary = request(path, model.inputs), request_in_binary(path, model.inputs)
+    peer = request("/infer", model.inputs)
+    with ExitStack() as stack:
+        connection = Connection(stack.enter_context(ours(model)))
+        stack.callback(connection.close)
+        theirs = Connection(stack.enter_context(fastapi(model)))
+        stack.callback(theirs.close)
+        found = medians(
+            {
+                "binary": lambda: connection.ask(binary),
+                "json": lambda: connection.ask(plain),
+                "bare": lambda: session.run(None, dict(model.inputs)),
+                "fastapi": lambda: theirs.ask(peer),
+            },
+            rounds=61,
+            batch=20,
+            before=lambda: time.sleep(0.01),  # threads of the engine still spin for their next call
+        )
+    rows = []
+    for form in ("binary", "json"):
+        beyond = (found[form] - found["bare"]) / 1e3
+        peers = {"bare call": found["bare"] / 1e3, "fastapi": found["fastapi"] / 1e3}
+        name = f"served, 1 client, {form}, {model.name}"
+        rows.append(Row(name, found[form] / 1e3, peers, "<= 300", beyond, "us"))
+    return rows
+
+
+def clients_row(model: Model) -> Row:
+    """Answers a second to many clients, the same requests to both, in turns."""
+    with ExitStack() as stack:
+        ports = {
+            "autoglm": stack.enter_context(ours(model)),
+            "fastapi": stack.enter_context(fastapi(model)),
+        }
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "autoglm").write_bytes(request(f"/v2/models/{model.name}/infer", model.inputs))
+        (folder / "fastapi").write_bytes(request("/infer", model.inputs))
+        rates: dict[str, list[float]] = {name: [] for name in ports}
+        for _ in range(TURNS):
+            for name, port in ports.items():
+                rates[name].append(_rate(port, folder / name))
+    found = {name: statistics.median(each) for name, each in rates.items()}
+    ratio = found["autoglm"] / found["fastapi"]
+    theirs = {"fastapi": found["fastapi"]}
+    name = f"{CLIENTS} clients, JSON, {model.name}"
+    return Row(name, found["autoglm"], theirs, ">= 1", ratio, "1/s")
+
+
+def _rate(port: int, file: Path) -> float:
+    command = [sys.executable, "-m", "bench.http_load", str(port), str(CLIENTS), str(SECONDS)]
+    done = subprocess.run(
+        [*command, str(file)], check=True, stdout=subprocess.PIPE, text=True, timeout=120
+    )
+    return float(done.stdout)
+
+
+def rows() -> list[Row]:
+    """All rows of this module."""
+    found: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models(Path(folder)):
+            found += [call_row(model), load_row(model), *served_rows(model), clients_row(model)]
+    return found
