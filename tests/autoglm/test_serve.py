@@ -123,7 +123,7 @@ def test_metrics(service: Service) -> None:
         (INFER, b"{}", {HEADER: "x"}, 400, "number of bytes"),
         (INFER, b"{}", {HEADER: "100"}, 400, "the body has 2"),
         (INFER, {"inputs": []}, {}, 400, "input 'x' is missing"),
-        (INFER, b" " * (2 << 20), {}, 413, "longer than"),
+        (INFER, b" " * (3 << 19), {}, 413, "longer than"),
         (INFER, {}, {"Request-Timeout": "soon"}, 400, "number of seconds"),
         (INFER, {}, {"Request-Timeout": "-1"}, 400, "number of seconds"),
     ],
@@ -137,7 +137,7 @@ def test_what_it_refuses(
 
 def test_a_body_without_a_length_is_bounded_too(service: Service) -> None:
     connection = service.connect()
-    chunks = (b" " * 65536 for _ in range(64))
+    chunks = (b" " * 65536 for _ in range(24))
     connection.request("POST", INFER, chunks, encode_chunked=True)
     assert connection.getresponse().status == 413
     connection.close()
