@@ -20,7 +20,7 @@ export CCACHE_NOHASHDIR ?= true
 export CCACHE_SLOPPINESS ?= pch_defines,time_macros,include_file_mtime,include_file_ctime
 endif
 
-.PHONY: help venv build probe test bench lint format abi clean packages-build packages-test \
+.PHONY: help venv build probe test lab bench lint format abi clean packages-build packages-test \
 	packages-bench
 .DEFAULT_GOAL := help
 
@@ -49,6 +49,9 @@ probe: build ## show this machine's devices, then drive a real serial line
 
 test: packages-test build ## run every test
 	$(BIN)/pytest
+
+lab: packages-test build ## run what needs a newer kernel and QEMU (backports; some minutes)
+	$(BIN)/pytest tests/lab/test_newer.py
 
 bench: packages-bench build ## measure against the peers
 	$(BIN)/python -m bench

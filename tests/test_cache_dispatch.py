@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.apt import Apt, AptError
+from tests.lab.apt import Apt, AptError, write_backports
 from tests.lab.prepare import cache
 from tests.needs import find, needs
 
@@ -52,24 +52,12 @@ def unpack_backport(folder: Path) -> None:
     Raises:
         AptError: there is none to be had here; the text says why.
     """
-    targets = ["apt-get", "indextargets", "--format", "$(LABEL) $(SITE) $(CODENAME)"]
-    try:
-        listing = subprocess.run(targets, capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
-        raise AptError("a newer QEMU: no apt here to fetch it with") from None
-    found = re.search(r"^Debian (\S+) (\w+)$", listing, re.MULTILINE)
-    if not found:
-        raise AptError("a newer QEMU: apt knows no Debian archive, which may have backports")
     debian = ["dpkg", "--print-architecture"]
-    architecture = subprocess.run(debian, capture_output=True, text=True, check=True).stdout.strip()
-    keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
     with tempfile.TemporaryDirectory(dir=folder) as name:
         scratch = Path(name)
-        sources = scratch / "sources.list"
-        sources.write_text(f"deb [signed-by={keys}] {found[1]} {found[2]}-backports main\n")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("HAL_LAB_SOURCES", str(sources))
-            apt = Apt(scratch / "apt", architecture)
+        sources = write_backports(scratch)
+        architecture = subprocess.run(debian, capture_output=True, text=True, check=True).stdout
+        apt = Apt(scratch / "apt", architecture.strip(), sources)
         apt.update()
         apt.unpack(["qemu-user"], scratch)
         for machine in MACHINES:

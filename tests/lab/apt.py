@@ -34,15 +34,32 @@ def _run(command: list[str], cwd: Path | None = None) -> str:
     return done.stdout
 
 
+def write_backports(folder: Path) -> Path:
+    """Write a file with the package sources of the machine's Debian backports; give its path.
+
+    Raises:
+        AptError: the machine has no Debian sources to tell the archive and the release by.
+    """
+    listing = _run(["apt-get", "indextargets", "--format", "$(LABEL) $(SITE) $(CODENAME)"])
+    found = re.search(r"^Debian (\S+) (\w+)$", listing, re.MULTILINE)
+    if not found:
+        raise AptError("look for backports: apt knows no Debian archive, which may have them")
+    path = folder / "backports.list"
+    keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    path.write_text(f"deb [signed-by={keys}] {found[1]} {found[2]}-backports main\n")
+    return path
+
+
 class Apt:
     """apt for one architecture, with all its state in one folder."""
 
-    def __init__(self, state: Path, architecture: str) -> None:
+    def __init__(self, state: Path, architecture: str, sources: Path | None = None) -> None:
         """Prepare the state folder.
 
         Args:
             state: folder for lists, cache and the (empty) package database; made if missing.
             architecture: Debian's name for it, e.g. ``amd64``.
+            sources: a file with package sources to use in place of the machine's.
         """
         self._lists = state / "lists"
         self._archives = state / "cache/archives"
@@ -58,8 +75,8 @@ class Apt:
             "Dir::State::status": state / "status",
             "Dir::Cache": state / "cache",
         }
-        if sources := os.environ.get("HAL_LAB_SOURCES"):
-            settings |= {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "/dev/null"}
+        if chosen := sources or os.environ.get("HAL_LAB_SOURCES"):
+            settings |= {"Dir::Etc::sourcelist": chosen, "Dir::Etc::sourceparts": "/dev/null"}
         self._options = [
             word for key, value in settings.items() for word in ("-o", f"{key}={value}")
         ]

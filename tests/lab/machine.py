@@ -111,6 +111,35 @@ def x86_64(folder: Path) -> Machine:
     )
 
 
+def x86_64_newer(folder: Path) -> Machine:
+    """Give a PC for a newer kernel and QEMU: an IOMMU with edu behind it, volatile CXL memory."""
+    memory = folder / "cxl.memory"
+    with memory.open("wb") as file:
+        file.truncate(256 * MIB)
+    return Machine(
+        "x86_64",
+        [
+            "-machine",
+            "q35,kernel-irqchip=off,cxl=on,cxl-fmw.0.targets.0=cxl.1,cxl-fmw.0.size=4G",
+            # A virtual machine that says so is not believed to keep its caches out of a new region.
+            *("-cpu", "max,-hypervisor", "-m", "1G"),
+            *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
+            *("-device", "intel-iommu,intremap=on"),
+            *("-device", "edu,bus=pcie.0", "-device", "edu,bus=pcie.0"),
+            *("-netdev", "hubport,hubid=0,id=net0"),
+            *("-device", "virtio-net-pci,bus=pcie.0,netdev=net0,romfile="),
+            *("-object", f"memory-backend-file,id=cxl,share=on,mem-path={memory},size=256M"),
+            *("-device", "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl.1"),
+            *("-device", "cxl-rp,port=0,bus=cxl.1,id=cxl-port0,chassis=0,slot=2"),
+            *("-device", "cxl-type3,bus=cxl-port0,volatile-memdev=cxl,id=cxl0"),
+        ],
+        "console=ttyS0 intel_iommu=on no_timer_check tsc=reliable "
+        "modprobe.blacklist=ahci,iTCO_wdt,intel_agp,kmem,lpc_ich,pcspkr,psmouse",
+        HERE / "newer/setup.sh",
+        files={"cxl": memory},
+    )
+
+
 def _numa() -> list[str]:
     """Give two NUMA nodes with memory, the processor on the first, with the firmware's figures."""
     told = []

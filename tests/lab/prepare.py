@@ -93,6 +93,7 @@ class Kit:
     initrd: Path
     modules: Path  # becomes /lib/modules/RELEASE
     root: Path  # becomes the guest's root, read-only
+    qemu: tuple[str, ...]  # the emulator, with what it needs to find its own files
 
 
 def cache() -> Path:
@@ -142,11 +143,21 @@ def _digest(*parts: Path | str) -> str:
 class Preparation:
     """The steps for one architecture."""
 
-    def __init__(self, architecture: str) -> None:
-        """Choose the architecture; nothing is done yet."""
+    sources: tuple[str, ...] = SOURCES
+    """Files and folders of the kernel's source that its modules are built from."""
+    modules = HERE / "modules"
+    """What they are built by, and our own."""
+
+    def __init__(self, architecture: str, name: str | None = None) -> None:
+        """Choose the architecture; nothing is done yet.
+
+        Args:
+            architecture: ``x86_64`` or ``aarch64``.
+            name: of its folder in the cache; None: the architecture.
+        """
         self._arch = ARCHITECTURES[architecture]
-        self._top = cache() / architecture
-        self._top.mkdir(parents=True, exist_ok=True)
+        self.top = cache() / (name or architecture)
+        self.top.mkdir(parents=True, exist_ok=True)
 
     def kit(self, refresh: bool = False) -> Kit:
         """Make whatever is missing and give the kit.
@@ -157,38 +168,50 @@ class Preparation:
         Raises:
             LabUnavailable: something cannot be had or built.
         """
-        with (self._top / "lock").open("w") as lock:
+        with (self.top / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             linux = self._linux(refresh)
             release = linux.name.removeprefix("linux-")
             kit = self._modules(linux, release)
             root = self._root() if self._arch.own_root else Path("/")
+            qemu = self.qemu()
         kernel = linux / ("vmlinux" if self._arch.linux == "x86" else f"boot/vmlinuz-{release}")
         modules = kit / "lib/modules" / release
-        return Kit(self._arch.name, release, kernel, kit / "initrd", modules, root)
+        return Kit(self._arch.name, release, kernel, kit / "initrd", modules, root, qemu)
 
-    def _apt(self, architecture: str) -> Apt:
+    def qemu(self) -> tuple[str, ...]:
+        """Give the emulator: the machine's own."""
+        return (f"qemu-system-{self._arch.name}",)
+
+    def lay_out(self, source: Path, build: Path) -> None:
+        """Put the kernel's own sources where the modules are built: all in one folder."""
+        for path in source.rglob("*.[ch]"):
+            shutil.copy(path, build)
+
+    def apt(self, architecture: str) -> Apt:
+        """Give an apt for an architecture: one that knows what the machine's does."""
         return Apt(cache() / "apt" / architecture, architecture)
 
     def _linux(self, refresh: bool) -> Path:
         """Fetch the kernel, what modules are built with, and the sources of those it leaves out."""
-        have = sorted(self._top.glob(f"linux-*-{self._arch.debian}"))
-        if have and not refresh and (have[-1] / f"source-{_digest(*SOURCES)}").exists():
+        have = sorted(self.top.glob(f"linux-*-{self._arch.debian}"))
+        if have and not refresh and (have[-1] / f"source-{_digest(*self.sources)}").exists():
             return have[-1]
-        apt, machine = self._apt(self._arch.debian), self._apt(_machine())
+        apt, machine = self.apt(self._arch.debian), self.apt(_machine())
         for one in (apt, machine):
             one.update()
         pattern = r"linux-image-(\d+\.\d+)\S+"
         release = apt.dependency(self._arch.image, pattern).removeprefix("linux-image-")
-        path = self._top / f"linux-{release}"
-        if path in have and (path / f"source-{_digest(*SOURCES)}").exists():
+        path = self.top / f"linux-{release}"
+        if path in have and (path / f"source-{_digest(*self.sources)}").exists():
             return path
         series = release[: release.index(".", release.index(".") + 1)]
         headers = f"linux-headers-{release}"
         with _complete(path) as scratch:
             apt.unpack([f"linux-image-{release}", headers], scratch)
             common = re.sub(r"-[^-]*$", "-common", headers)
-            machine.unpack([common, f"linux-kbuild-{series}"], scratch)
+            kbuild = apt.dependency(headers, r"linux-kbuild-\S+")
+            machine.unpack([common, kbuild], scratch)
             self._unpack_source(machine, series, scratch)
             # Debian's headers name their other half by its place once installed.
             makefile = scratch / "usr/src" / headers / "Makefile"
@@ -196,7 +219,7 @@ class Preparation:
             if self._arch.linux == "x86":
                 elf = vmlinux.unpack(scratch / f"boot/vmlinuz-{release}")
                 (scratch / "vmlinux").write_bytes(elf)
-            for old in [*have, *self._top.glob("kit-*")] if have else []:
+            for old in [*have, *self.top.glob("kit-*")] if have else []:
                 shutil.rmtree(old)
         return path
 
@@ -205,23 +228,22 @@ class Preparation:
         top = f"linux-source-{series}"
         apt.unpack([top], scratch)
         tar = scratch / f"usr/src/{top}.tar.xz"
-        folder = scratch / f"source-{_digest(*SOURCES)}"
+        folder = scratch / f"source-{_digest(*self.sources)}"
         folder.mkdir()
-        names = [f"{top}/{name}" for name in SOURCES]
+        names = [f"{top}/{name}" for name in self.sources]
         _run(["tar", "-C", str(folder), "-xJf", str(tar), *names], scratch / "tar.log")
         tar.unlink()
 
     def _modules(self, linux: Path, release: str) -> Path:
         """Build the lab's modules, put them into the module tree, and make the initrd."""
-        own = (HERE / "modules", HERE / "initrd.py", HERE / "prepare.py")
-        path = self._top / f"kit-{release}-{_digest(*own)}"
+        own = (self.modules, HERE / "initrd.py", HERE / "prepare.py")
+        path = self.top / f"kit-{release}-{_digest(*own)}"
         if path.exists():
             return _used(path)
         with _complete(path) as scratch:
             build = scratch / "build"
-            shutil.copytree(HERE / "modules", build)
-            for source in (linux / f"source-{_digest(*SOURCES)}").rglob("*.[ch]"):
-                shutil.copy(source, build)
+            shutil.copytree(self.modules, build)
+            self.lay_out(linux / f"source-{_digest(*self.sources)}", build)
             command = ["make", "-j2", "-C", str(build), f"ARCH={self._arch.linux}"]
             command.append(f"KDIR={linux}/usr/src/linux-headers-{release}")
             if self._arch.debian != _machine():
@@ -232,7 +254,7 @@ class Preparation:
                 linux / "lib/modules" / release, tree, copy_function=os.link, symlinks=True
             )
             (tree / "updates").mkdir()
-            for module in build.glob("*.ko"):
+            for module in build.rglob("*.ko"):
                 shutil.copy(module, tree / "updates")
             depmod = shutil.which("depmod", path=_system_path()) or "depmod"
             _run([depmod, "-b", str(scratch), release], scratch / "build.log")
@@ -242,10 +264,10 @@ class Preparation:
 
     def _root(self) -> Path:
         """Unpack a small userland for a guest that cannot use the machine's own."""
-        path = self._top / f"root-{_digest(*ARM64_PACKAGES)}"
+        path = self.top / f"root-{_digest(*ARM64_PACKAGES)}"
         if path.exists():
             return _used(path)
-        apt = self._apt(self._arch.debian)
+        apt = self.apt(self._arch.debian)
         with _complete(path) as scratch:
             apt.unpack_all(ARM64_PACKAGES, scratch)
             for name in ("proc", "sys", "dev", "run", "tmp", "root", "lib/modules"):

@@ -167,7 +167,7 @@ class Guest:
     def _qemu(self, terminal: bool) -> list[str]:
         kit, folder = self._kit, self._folder
         arguments = [
-            program(f"qemu-system-{kit.architecture}"),
+            *(program(kit.qemu[0]), *kit.qemu[1:]),
             *("-accel", "tcg", "-smp", "1", "-nodefaults", "-display", "none", "-no-reboot"),
             *("-kernel", str(kit.kernel), "-initrd", str(kit.initrd)),
             *("-append", _KERNEL + self.machine.kernel),

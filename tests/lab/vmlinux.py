@@ -33,5 +33,6 @@ def unpack(image: Path) -> bytes:
     if payload.startswith(b"\x1f\x8b"):
         return zlib.decompressobj(31).decompress(payload)
     if payload.startswith(b"\x28\xb5\x2f\xfd"):
-        return subprocess.check_output(["zstd", "-dcq"], input=payload)
+        size = 4  # of the size behind it, which zstd would take for another frame
+        return subprocess.check_output(["zstd", "-dcq"], input=payload[:-size])
     raise ValueError(f'unpack "{image}": packed in an unknown way ({payload[:6].hex()})')

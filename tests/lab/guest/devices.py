@@ -11,7 +11,8 @@ import fcntl
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -139,6 +140,29 @@ def pci(identity: tuple[int, int]) -> list[Path]:
         for path in sorted(Path("/sys/bus/pci/devices").iterdir())
         if f"{_word(path / 'vendor')} {_word(path / 'device')}" == wanted
     ]
+
+
+@contextmanager
+def handed_over(device: Path, driver: str) -> Iterator[str]:
+    """Give a PCI device to a kernel driver; afterwards it is whose it was.
+
+    Yields:
+        Its address.
+    """
+    probe = Path("/sys/bus/pci/drivers_probe")
+    before = (device / "driver").resolve().name if (device / "driver").exists() else ""
+    (device / "driver_override").write_text(driver)
+    if before:
+        (device / "driver/unbind").write_text(device.name)
+    probe.write_text(device.name)
+    try:
+        yield device.name
+    finally:
+        if device.exists():
+            (device / "driver/unbind").write_text(device.name)
+            (device / "driver_override").write_text("\n")
+            if before:
+                probe.write_text(device.name)
 
 
 def _word(path: Path) -> str:

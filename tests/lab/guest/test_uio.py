@@ -28,16 +28,10 @@ RAISE, STATUS, ACKNOWLEDGE = 0x60, 0x24, 0x64
 @contextmanager
 def handed_over(device: Path) -> Iterator[str]:
     """Give a PCI device to uio_pci_generic; its name there."""
-    (device / "driver_override").write_text("uio_pci_generic")
-    Path("/sys/bus/pci/drivers_probe").write_text(device.name)
-    try:
+    with devices.handed_over(device, "uio_pci_generic"):
         name = until(lambda: list((device / "uio").glob("uio*")))[0].name
         until(Path(f"/dev/{name}").exists)
         yield name
-    finally:
-        if device.exists():
-            (device / "driver/unbind").write_text(device.name)
-            (device / "driver_override").write_text("\n")
 
 
 @pytest.fixture

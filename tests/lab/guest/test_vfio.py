@@ -14,6 +14,7 @@ import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,22 +39,7 @@ SRAM, MOST = 0x40000, 4095
 DMA_DONE = 0x100
 
 
-@contextmanager
-def handed_over(device: Path, driver: str = "vfio-pci") -> Iterator[str]:
-    """Give a PCI device to a driver; afterwards it is whose it was."""
-    before = (device / "driver").resolve().name if (device / "driver").exists() else ""
-    (device / "driver_override").write_text(driver)
-    if before:
-        (device / "driver/unbind").write_text(device.name)
-    (PCI / "drivers_probe").write_text(device.name)
-    try:
-        yield device.name
-    finally:
-        if device.exists():
-            (device / "driver/unbind").write_text(device.name)
-            (device / "driver_override").write_text("\n")
-            if before:
-                (PCI / "drivers_probe").write_text(device.name)
+handed_over = partial(devices.handed_over, driver="vfio-pci")
 
 
 @pytest.fixture(scope="module")
