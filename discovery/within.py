@@ -28,8 +28,7 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
             raise asyncio.TimeoutError
         return task.result()
     finally:
-        if not task.done():
-            await end((task,))
+        await end((task,))
 
 
 async def together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -48,7 +47,11 @@ async def together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancel tasks, once each, and wait until they have ended, even if cancelled meanwhile."""
+    """Cancel tasks, once each, and wait until they have ended, even if cancelled meanwhile.
+
+    What they raise at last is of no interest: asyncio would complain that nobody asked for it.
+    """
+    tasks = tuple(tasks)
     left = {task for task in tasks if not task.done()}
     cancelled = False
     for task in left:
@@ -56,6 +59,9 @@ async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
     while left:
         cancelled = await _interrupted(left) or cancelled
         left = {task for task in left if not task.done()}
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
     if cancelled:
         raise asyncio.CancelledError
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import json
 import multiprocessing
@@ -35,6 +36,7 @@ from hal.discovery.record import Record
 from hal.discovery.roster import Roster
 from hal.discovery.service import TYPES, Service, endpoints, ranked, sighting
 from hal.discovery.sighting import Sighting
+from hal.discovery.within import within
 
 ID = "6f0c1f9e-8f5a-4b8b-9a86-5b1f1d8c1a11"
 FEW = settings(max_examples=60, deadline=None)
@@ -357,7 +359,7 @@ def _sighting(key: str = "k") -> Sighting:
     return Sighting("mdns", key, record, frozenset({"ip 127.0.0.1"}), "127.0.0.1")
 
 
-async def _until(condition: Callable[[], object], timeout: float = 10) -> None:
+async def _until(condition: Callable[[], object], timeout: float = 60) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end
@@ -403,6 +405,32 @@ def test_lives_dies_returns() -> None:
         await asyncio.gather(looking, return_exceptions=True)
 
     asyncio.run(story())
+
+
+def test_a_wait_that_is_cancelled_as_it_fails_leaves_nothing() -> None:
+    """Both at once: nobody asks for the failure any more, and asyncio need not complain."""
+
+    async def story() -> list[str]:
+        loop = asyncio.get_running_loop()
+        complaints: list[str] = []
+        loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        refused = loop.create_future()
+
+        async def work() -> None:
+            await refused
+
+        waiting = asyncio.ensure_future(within(60, work()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        refused.set_exception(ConnectionRefusedError())
+        loop.call_soon(waiting.cancel)
+        with pytest.raises((asyncio.CancelledError, ConnectionRefusedError)):
+            await waiting
+        del waiting
+        gc.collect()
+        return complaints
+
+    assert asyncio.run(story()) == []
 
 
 def test_one_address_is_not_hammered() -> None:
