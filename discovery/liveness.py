@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 import os
 import random
 import socket
@@ -143,8 +142,7 @@ class Liveness:
         self._clock = time.monotonic
         self._entries: dict[str, _Entry] = {}
         self._hosts: dict[str, int] = {}
-        self._heap: list[tuple[float, int, str]] = []
-        self._count = itertools.count()
+        self._heap: list[tuple[float, str]] = []
         self._wake = asyncio.Event()
         self._bucket = Bucket(self._pace.rate, self._pace.burst, self._clock())
         self._proofs = Bucket(self._pace.proofs, self._pace.proofs, self._clock())
@@ -231,7 +229,7 @@ class Liveness:
         while True:
             wait = None
             while self._heap:
-                due, _, key = self._heap[0]
+                due, key = self._heap[0]
                 entry = self._entries.get(key)
                 if entry is None or entry.due != due:
                     heapq.heappop(self._heap)  # It is gone, or due at another time.
@@ -254,13 +252,9 @@ class Liveness:
 
     def _schedule(self, entry: _Entry, delay: float) -> None:
         entry.due = self._clock() + delay
-        heapq.heappush(self._heap, (entry.due, next(self._count), entry.sighting.key))
+        heapq.heappush(self._heap, (entry.due, entry.sighting.key))
         if len(self._heap) > 2 * len(self._entries) + 64:
-            self._heap = [
-                (entry.due, next(self._count), key)
-                for key, entry in self._entries.items()
-                if entry.due
-            ]
+            self._heap = [(entry.due, key) for key, entry in self._entries.items() if entry.due]
             heapq.heapify(self._heap)
         self._wake.set()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -104,7 +105,7 @@ def _fitting(
         points = score(row.fits, traits)
         address = expand(row.address, fields) if points else None
         if address is not None:
-            why = f"{row.fits}, {row.note}" if row.note else row.fits
+            why = sys.intern(f"{row.fits}, {row.note}" if row.note else row.fits)
             yield Fit(row.driver, f"{row.driver}:{address}", points, why), len(row.fits)
 
 

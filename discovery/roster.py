@@ -61,7 +61,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _Identity:
-    """All that is known of one identity.
+    """All that is known of one identity. There are thousands, mostly with one sighting.
 
     Attributes:
         sightings: Those that claim it.
@@ -69,9 +69,25 @@ class _Identity:
         alarm: Why it is cloned, "" when it is not.
     """
 
-    sightings: dict[tuple[str, str], Sighting]
+    sightings: tuple[Sighting, ...] = ()
     heard: int = 0
     alarm: str = ""
+
+    def put(self, sighting: Sighting) -> None:
+        """Note a sighting, in place of the one with its source and key."""
+        which = sighting.source, sighting.key
+        if any((s.source, s.key) == which for s in self.sightings):
+            self.sightings = tuple(
+                sighting if (s.source, s.key) == which else s for s in self.sightings
+            )
+        else:
+            self.sightings = (*self.sightings, sighting)
+            self.heard += bool(sighting.origin)
+
+    def take(self, sighting: Sighting) -> None:
+        """Forget a sighting."""
+        self.sightings = tuple(s for s in self.sightings if s is not sighting)
+        self.heard -= bool(sighting.origin)
 
 
 class Roster:
@@ -242,10 +258,9 @@ class Roster:
     def _put(self, sighting: Sighting) -> None:
         source, key, identity = sighting.source, sighting.key, sighting.record.id
         self._sources.setdefault(source, {})[key] = sighting
-        known = self._identities.setdefault(identity, _Identity({}))
-        if sighting.origin and (source, key) not in known.sightings:
-            known.heard += 1
-        known.sightings[source, key] = sighting
+        if identity not in self._identities:
+            self._identities[identity] = _Identity()
+        self._identities[identity].put(sighting)
         if sighting.expires is not None:
             self._await(sighting.expires, source, key)
 
@@ -266,10 +281,8 @@ class Roster:
         if sighting is None:
             return False
         identity = sighting.record.id
-        known = self._identities[identity]
-        del known.sightings[source, key]
+        self._identities[identity].take(sighting)
         if sighting.origin:
-            known.heard -= 1
             self._heard -= 1
             del self._origins[sighting.origin][source, key]
             if not self._origins[sighting.origin]:
@@ -321,7 +334,7 @@ class Roster:
             if not known.sightings:
                 del self._identities[identity]
                 continue
-            records, known.alarm = merge(list(known.sightings.values()))
+            records, known.alarm = merge(known.sightings)
             kept += [(_order(record), record) for record in records]
         kept.sort(key=_first)
         self._ordered = kept

@@ -121,12 +121,14 @@ class _Name:
     """A service that was heard of.
 
     Attributes:
+        key: That of its sighting.
         type: "_iio._tcp.local."
         origin: Who announced it.
         tries: How often its address was asked for.
         resolved: It has become a sighting.
     """
 
+    key: str
     type: str
     origin: str
     tries: int = 0
@@ -208,7 +210,7 @@ class _Browser:
     async def _forget(self, keys: set[str]) -> None:
         """Lose what was there before this link's addresses changed, and is not heard again."""
         await asyncio.sleep(GRACE)
-        for key in keys - {self._key(name) for name in self.names}:
+        for key in keys - self.names.keys():
             self.liveness.lose(key)
         await asyncio.Event().wait()
 
@@ -220,17 +222,18 @@ class _Browser:
         if state_change is ServiceStateChange.Removed:
             self._removed(name)
             return
-        known = self.names.get(name.lower())
+        key = self._key(name)
+        known = self.names.get(key)
         if not self.gate.sender and (known is None or known.resolved):
             return  # A new browser is told what the old one knew: nothing new, or refused before.
         info = _named(service_type, name)
         if info is None:
             return
         if known is None:
-            known = _Name(service_type, self.gate.sender)
+            known = _Name(key, service_type, self.gate.sender)
             if self._refuses(known.origin):
                 return
-            self.names[name.lower()] = known
+            self.names[key] = known
             self.origins[known.origin] += 1
         if info.load_from_cache(zeroconf):
             self._resolved(known, info)
@@ -238,10 +241,10 @@ class _Browser:
             self._ask(name)
 
     def _removed(self, name: str) -> None:
-        known = self.names.pop(name.lower(), None)
+        known = self.names.pop(self._key(name), None)
         if known is not None:
             self.origins[known.origin] -= 1
-            self.liveness.lose(self._key(name))
+            self.liveness.lose(known.key)
             self._trouble("", name)
 
     def _refuses(self, origin: str) -> bool:
@@ -282,11 +285,10 @@ class _Browser:
             ),
             text=info.text or b"",
         )
-        key = self._key(info.name)
         try:
-            seen = sighting(service, "mdns", key, origin=known.origin, links=self._links)
+            seen = sighting(service, "mdns", known.key, origin=known.origin, links=self._links)
         except ValueError as error:
-            self.liveness.lose(key)
+            self.liveness.lose(known.key)
             self._trouble(f"its announcement makes no device: {error}", info.name)
             return
         self._trouble("", info.name)
@@ -323,13 +325,13 @@ class _Browser:
         """Ask for the addresses of services that came without."""
         while True:
             name = await self._waiting.get()
-            known = self.names.get(name.lower())
+            known = self.names.get(self._key(name))
             if known is None or known.resolved:
                 continue
             info = AsyncServiceInfo(known.type, name)
             kind = DNSQuestionType.QM if known.tries else self._question
             if await info.async_request(mdns.zeroconf, self.bounds.timeout * 1000, kind):
-                if name.lower() in self.names:
+                if known.key in self.names:
                     self._resolved(known, info)
                 continue
             known.tries += 1
