@@ -718,13 +718,13 @@ def test_on_the_loopback(tmp_path: Path) -> None:
         scout = asyncio.ensure_future(SsdpScout(["lo", "none0"]).run(roster))
         await announcer.start()
         assert list(announcer.announced) == ["lo"]
-        await asyncio.wait_for(until(True), 10)
+        await asyncio.wait_for(until(True), 60)
         await announcer.stop()
         assert not list(announcer.announced)
-        await asyncio.wait_for(until(False), 10)
+        await asyncio.wait_for(until(False), 60)
         assert "there is no such interface" in str(roster.snapshot().problems)
         await announcer.start()  # again, with a greater BOOTID
-        await asyncio.wait_for(until(True), 10)
+        await asyncio.wait_for(until(True), 60)
         with pytest.raises(ValueError, match="the id of a device does not change"):
             await announcer.update(replace(device, id=UUID.replace("0d", "0e")))
         await announcer.stop()

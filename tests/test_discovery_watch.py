@@ -59,13 +59,13 @@ def names(records: tuple[Record, ...]) -> list[str]:
     return [record.name for record in records]
 
 
-def news(changes: Changes, timeout: float = 10) -> hal.Change:
+def news(changes: Changes, timeout: float = 60) -> hal.Change:
     change = changes.next(timeout)
     assert change is not None
     return change
 
 
-def until(condition: Callable[[], object], timeout: float = 10) -> None:
+def until(condition: Callable[[], object], timeout: float = 60) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -294,7 +294,7 @@ if not child:
             print(error, flush=True)
     watch.close()
     with hal.watch(network=False) as own:
-        print(len(own.next(20).records) > 0, flush=True)
+        print(len(own.next(60).records) > 0, flush=True)
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 print(len(watch.records) > 0)
@@ -414,14 +414,14 @@ def test_links_come_and_go() -> None:
         LINKS
         + """
 with hal.watch("class=network", network=False) as watch:
-    print(names(watch.next(20).records))
+    print(names(watch.next(60).records))
     link("add", "halt0", "type", "veth", "peer", "name", "halt1")
-    change = watch.next(20)
-    while len(change.records) < 2: change = watch.next(20)
+    change = watch.next(60)
+    while len(change.records) < 2: change = watch.next(60)
     print(names(change.records))
     link("set", "halt0", "up")
     link("del", "halt0")
-    while change.records: change = watch.next(20)
+    while change.records: change = watch.next(60)
     print(names(change.records))
 """
     )
@@ -437,12 +437,12 @@ looks = []
 look = inventory.Standing.look
 inventory.Standing.look = lambda self, *a, **k: (looks.append(1), look(self, *a, **k))[1]
 with hal.watch("class=network", network=False) as watch:
-    watch.next(20)
+    watch.next(60)
     for number in range(1000):
         with open("/sys/class/net/lo/uevent", "w") as file:
             file.write("change")
     link("add", "halt0", "type", "veth", "peer", "name", "halt1")
-    print(names(watch.next(20).records)[:1])
+    print(names(watch.next(60).records)[:1])
 print(len(looks))
 """
     )
@@ -473,7 +473,7 @@ class Monitor(uevents.Uevents):
 uevents.Uevents = Monitor
 problems = []
 with hal.watch("class=network", network=False) as watch:
-    watch.next(20)
+    watch.next(60)
     watch.subscribe(lambda change: problems.extend(map(str, change.problems)))
     if fault == "overflow":
         begun = threading.Event()
@@ -487,15 +487,15 @@ with hal.watch("class=network", network=False) as watch:
         os.dup2(null, opened[0]._monitor.fileno())
     link("add", "halt0", "type", "veth", "peer", "name", "halt1")
     records = ()
-    while not records: records = watch.next(20).records
+    while not records: records = watch.next(60).records
     print(names(records))
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while len(opened) < 4 and time.monotonic() < end: time.sleep(0.01)
     print(len(opened))
     time.sleep(0.3)
     print([p for p in problems if "were lost" in p][:1])
     link("del", "halt0")
-    while records: records = watch.next(20).records
+    while records: records = watch.next(60).records
     print(names(records), [str(p) for p in watch._engine.now().problems if "lost" in str(p)])
 """,
         [fault],
@@ -516,9 +516,9 @@ local.BLIND_PERIOD = 0.5
 def none(group): raise OSError(93, "Protocol not supported")
 uevents.Uevents = none
 with hal.watch("class=network", network=False) as watch:
-    print([str(p) for p in watch.next(20).problems if "events" in str(p)])
+    print([str(p) for p in watch.next(60).problems if "events" in str(p)])
     link("add", "halt0", "type", "veth", "peer", "name", "halt1")
-    print(names(watch.next(20).records))
+    print(names(watch.next(60).records))
 """
     )
     told, found = out.splitlines()
@@ -538,7 +538,7 @@ bed = lib.umockdev_testbed_new()
 assert lib.umockdev_testbed_add_from_file(bed, sys.argv[1].encode(), None)
 chip = b"/sys/devices/platform/plug/i2c-9/9-0050"
 with hal.watch("class=i2c", network=False) as watch:
-    print(len(watch.next(20).records) > 0)
+    print(len(watch.next(60).records) > 0)
     lib.umockdev_testbed_add_from_string(bed, b"P: /devices/platform/plug/i2c-9\\n"
         b"E: SUBSYSTEM=i2c\\nA: name=plugged\\n\\nP: " + chip[4:] + b"\\n"
         b"E: SUBSYSTEM=i2c\\nA: name=24c32\\n", None)
@@ -546,11 +546,11 @@ with hal.watch("class=i2c", network=False) as watch:
         lib.umockdev_testbed_uevent(bed, device, b"add")
     found = {}
     while len(found) < 2:
-        found |= {record.name: record for record in watch.next(20).added}
+        found |= {record.name: record for record in watch.next(60).added}
     print(found["9-0050"].uri, found["9-0050"].parent == found["i2c-9"].id)
     lib.umockdev_testbed_uevent(bed, chip, b"remove")
     lib.umockdev_testbed_remove_device(bed, chip)
-    print([record.name for record in watch.next(20).removed])
+    print([record.name for record in watch.next(60).removed])
 """
 
 
@@ -578,7 +578,7 @@ import hal, threading
 hal.devices(network=False)
 print("looked", flush=True)
 with hal.watch(network=False) as watch:
-    watch.next(20)
+    watch.next(60)
 """
     run = subprocess.run(
         ["strace", "-f", "-o", str(trace), "-e", "trace=open,openat,openat2,creat",

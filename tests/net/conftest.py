@@ -47,9 +47,16 @@ class Lan:
     d: Host
 
 
+@pytest.fixture
+def lan(_lan: Lan) -> Iterator[Lan]:
+    """Four hosts; tests leave them as they were, and what they have started is ended."""
+    yield _lan
+    for host in (_lan.a, _lan.b, _lan.c, _lan.d):
+        host.tidy()
+
+
 @pytest.fixture(scope="session")
-def lan(_rights: None) -> Iterator[Lan]:
-    """Four hosts; tests leave them as they were."""
+def _lan(_rights: None) -> Iterator[Lan]:
     with Net() as network:
         needs("avahi-daemon", "avahi-browse", "dbus-daemon")
         yield Lan(

@@ -14,7 +14,7 @@ from hal.discovery.announcement import Announcement
 from hal.discovery.mdns import MdnsAnnouncer
 
 from .looking import OnHost
-from .namespaces import Host
+from .namespaces import PATIENCE, Host, listener
 
 PORT = 7362
 
@@ -39,8 +39,7 @@ class Device:
         return self.announcement.id
 
     async def _work(self) -> None:
-        server = await asyncio.start_server(lambda _r, writer: writer.close(), None, PORT)
-        async with server:
+        with listener(PORT):
             self.announcer = MdnsAnnouncer(
                 self.announcement, trouble=lambda cause, link: self.troubles.append((link, cause))
             )
@@ -62,7 +61,7 @@ def device(host: Host, model: str = "Board", own_id: str = "", **said: object) -
     own = Device(Announcement(own_id or str(uuid.uuid4()), PORT, model, **said))  # type: ignore[arg-type]
     own._running = OnHost(host, own._work)
     try:
-        assert own.ready.wait(10)
+        assert own.ready.wait(PATIENCE)
         yield own
     finally:
         own._running.close()

@@ -15,7 +15,7 @@ from hal.discovery.record import Record
 from hal.discovery.roster import Roster, Snapshot
 from hal.discovery.scout import Scout
 
-from .namespaces import Host
+from .namespaces import PATIENCE, Host
 
 QUICK = Pace(period=0.3, timeout=0.5, retry=0.1, dormant=0.5)
 """Deaths are found in a second, so that tests need not wait."""
@@ -32,7 +32,7 @@ class OnHost:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=lambda: host.call(self._run), daemon=True)
         self._thread.start()
-        assert self._begun.wait(10)
+        assert self._begun.wait(PATIENCE)
 
     def _run(self) -> None:
         asyncio.run(self._main())
@@ -46,7 +46,7 @@ class OnHost:
             if not task.cancelled():
                 self._failure = task.exception()
 
-    def do(self, work: Coroutine[Any, Any, None], timeout: float = 15) -> None:
+    def do(self, work: Coroutine[Any, Any, None], timeout: float = PATIENCE) -> None:
         """Run something else beside it, to its end."""
         assert self._loop
         asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
@@ -55,7 +55,7 @@ class OnHost:
         """Cancel it; it must end, and not by failing."""
         if self._loop and self._task and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "it does not end when it is cancelled"
         if self._failure:
             raise self._failure
@@ -78,7 +78,7 @@ class Looking(OnHost):
 
         super().__init__(host, work)
 
-    def until(self, condition: Callable[[Snapshot], object], timeout: float = 15) -> Snapshot:
+    def until(self, condition: Callable[[Snapshot], object], timeout: float = PATIENCE) -> Snapshot:
         """Wait until the set is as wanted."""
         end = time.monotonic() + timeout
         while True:

@@ -19,6 +19,7 @@ import ctypes
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent.parent
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
+
+PATIENCE = 60.0
+"""Seconds for what has to come: only a failure, or a machine that is busy, takes so long."""
 
 _KEEPER = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--pid"]
 _KEEPER += ["--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
@@ -101,7 +105,7 @@ class Process:
         self._entry.stdin.write(f"{line}\n".encode())
         self._entry.stdin.flush()
 
-    def expect(self, text: str, timeout: float = 10) -> str:
+    def expect(self, text: str, timeout: float = PATIENCE) -> str:
         """Wait for a line that holds a text, from here on, and return it."""
         end = time.monotonic() + timeout
         while True:
@@ -139,7 +143,7 @@ class Process:
         self.signal(signal.SIGKILL)
         self.close()
 
-    def stop(self, timeout: float = 10) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         """End it by SIGTERM; its exit status."""
         self.signal(signal.SIGTERM)
         try:
@@ -190,7 +194,7 @@ class Host:
         into = ["nsenter", "-t", str(self.pid), "-n", "-m", "-u", "-p", f"--wd={ROOT}"]
         return [*into, "setpriv", "--pdeathsig", "KILL", *map(str, command)]
 
-    def run(self, *command: str | Path, check: bool = True, timeout: float = 30) -> str:
+    def run(self, *command: str | Path, check: bool = True, timeout: float = PATIENCE) -> str:
         """Run a program to its end; what it wrote (standard output and error)."""
         done = subprocess.run(
             self._enter(*command),
@@ -210,7 +214,7 @@ class Host:
         self._processes.append(process)
         return process
 
-    def python(self, code: str, *arguments: str, timeout: float = 30) -> str:
+    def python(self, code: str, *arguments: str, timeout: float = PATIENCE) -> str:
         """Run Python code in a process of its own; what it wrote."""
         return self.run(sys.executable, "-c", code, *arguments, timeout=timeout)
 
@@ -256,6 +260,11 @@ class Host:
         self.run("bash", "-c", 'echo "$1" >/run/avahi.conf', "bash", _AVAHI)
         self.run("avahi-daemon", "-D", "--no-rlimits", "-f", "/run/avahi.conf")
 
+    def tidy(self) -> None:
+        """End the programs that still run on it."""
+        while self._processes:
+            self._processes.pop().close()
+
     def close(self) -> None:
         """End it, and all that runs in it."""
         assert self._keeper.stdin and self._keeper.stdout
@@ -266,8 +275,7 @@ class Host:
             self._keeper.kill()
             self._keeper.wait()
         self._keeper.stdout.close()
-        for process in self._processes:
-            process.close()
+        self.tidy()
 
 
 class Net:
@@ -361,6 +369,13 @@ class Net:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def listener(port: int) -> socket.socket:
+    """A port of the calling thread's network that answers, by the kernel alone: nobody accepts."""
+    return socket.create_server(
+        ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
+    )
 
 
 def _enter_network(pid: int) -> None:

@@ -17,7 +17,7 @@ from hal.discovery.roster import Roster
 from hal.discovery.scout import Scout
 
 from .looking import OnHost
-from .namespaces import Host
+from .namespaces import PATIENCE, Host, listener
 
 T = TypeVar("T")
 
@@ -54,8 +54,8 @@ class Loop(OnHost):
         async def others() -> int:
             return len(asyncio.all_tasks()) - 3  # besides that of asyncio.run, of _wait, and this
 
-        deadline = time.monotonic() + 2
-        while (left := self.begin(others()).result(5)) and time.monotonic() < deadline:
+        deadline = time.monotonic() + PATIENCE
+        while (left := self.begin(others()).result(PATIENCE)) and time.monotonic() < deadline:
             time.sleep(0.01)
         super().close()
         assert not left, f"{left} tasks were left"
@@ -108,25 +108,21 @@ def announcing(
     """Be a device."""
     loop = Loop(host)
     try:
-        listener = loop.begin(asyncio.start_server(_hang_up, None, device.port)).result(15)
-        said = announcer(device)
-        loop.do(said.start())
-        try:
-            yield Device(loop, said)
-        finally:
-            loop.do(said.stop())
-            listener.close()
-            loop.do(listener.wait_closed())
+        with host.call(lambda: listener(device.port)):
+            said = announcer(device)
+            loop.do(said.start())
+            try:
+                yield Device(loop, said)
+            finally:
+                loop.do(said.stop())
     finally:
         loop.close()
 
 
-async def _hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
 def until(
-    condition: Callable[[], T | bool | None], timeout: float = 10, what: Callable[[], object] = str
+    condition: Callable[[], T | bool | None],
+    timeout: float = PATIENCE,
+    what: Callable[[], object] = str,
 ) -> T:
     """Wait until a condition holds, and give its value."""
     deadline = time.monotonic() + timeout
@@ -137,7 +133,7 @@ def until(
         time.sleep(0.01)
 
 
-def seen(roster: Roster, id_: str = "", timeout: float = 10, **members: object) -> Record:
+def seen(roster: Roster, id_: str = "", timeout: float = PATIENCE, **members: object) -> Record:
     """Wait for a record (of one id) with these members."""
 
     def find() -> Record | None:
@@ -149,7 +145,7 @@ def seen(roster: Roster, id_: str = "", timeout: float = 10, **members: object) 
     return until(find, timeout, roster.snapshot)
 
 
-def gone(roster: Roster, id_: str = "", timeout: float = 10) -> None:
+def gone(roster: Roster, id_: str = "", timeout: float = PATIENCE) -> None:
     """Wait until there is no record (of one id) any more."""
 
     def none() -> bool:

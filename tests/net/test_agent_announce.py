@@ -22,7 +22,7 @@ PROBE = (sys.executable, "-m", "hal.probe")
 def has(find: Process, *wanted: str) -> dict[str, Any]:
     """The agent as it is found, once it states these capabilities."""
     while True:
-        told: dict[str, Any] = json.loads(find.expect(str(DEVICE), 20))
+        told: dict[str, Any] = json.loads(find.expect(str(DEVICE)))
         device: dict[str, Any] = told["device"]
         if all(word in device["properties"].get("capabilities", "") for word in wanted):
             return device
@@ -43,6 +43,6 @@ def test_an_agent_is_found(lan: Lan, tmp_path: Path) -> None:
     agent.signal(signal.SIGHUP)
     has(find, "loopback", "sim")
     assert agent.stop() == 0
-    gone = json.loads(find.expect("removed", 20))
+    gone = json.loads(find.expect("removed"))
     assert gone["device"]["id"] == str(DEVICE)
     find.kill()

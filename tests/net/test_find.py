@@ -23,7 +23,7 @@ ID = str(uuid.UUID(int=7))
 
 def line(process: Process, text: str) -> dict[str, Any]:
     """The next line that holds a text, as the object it is."""
-    found: dict[str, Any] = json.loads(process.expect(text, 20))
+    found: dict[str, Any] = json.loads(process.expect(text))
     return found
 
 
@@ -32,7 +32,7 @@ def announced(lan: Lan, tmp_path: Path) -> Process:
     """A device on host c, announced by mDNS and SSDP."""
     state = ("env", f"HAL_STATE_DIR={tmp_path}")
     process = lan.c.popen(*state, *PROBE, "announce", "--id", ID, "--model", "Board")
-    process.expect("Ctrl-C", 20)
+    process.expect("Ctrl-C")
     return process
 
 
@@ -52,13 +52,13 @@ def test_find_follows_a_device(lan: Lan, announced: Process) -> None:
 def test_devices_returns_as_soon_as_the_one_is_there(lan: Lan, announced: Process) -> None:
     code = (
         "import sys, time, hal; begun = time.monotonic()\n"
-        "found = hal.devices(sys.argv[1], timeout=60)\n"
-        "print([record.name for record in found], time.monotonic() - begun < 30)"
+        "found = hal.devices(sys.argv[1], timeout=200)\n"
+        "print([record.name for record in found], time.monotonic() - begun < 150)"
     )
     for query in (ID, f"id={ID}", f"hal://{lan.c.address}:7362"):
-        assert lan.d.python(code, query, timeout=90).endswith("] True\n")
+        assert lan.d.python(code, query, timeout=250).endswith("] True\n")
     announced.stop()
-    assert lan.d.python(code.replace("60", "1"), ID) == "[] True\n"
+    assert lan.d.python(code.replace("200", "1"), ID) == "[] True\n"
 
 
 def test_the_watch_runs_in_the_network_of_its_maker(lan: Lan, announced: Process) -> None:

@@ -47,7 +47,7 @@ def agent(lan: Lan, authority: Authority, tmp_path: Path) -> Iterator[Process]:
     config.write_text(f'[devices]\necho = "loopback:"\n[listen]\nhost = "::"\nport = {PORT}\n')
     process = lan.c.popen(*AGENT, "--config", str(config), "--own", str(tmp_path / "own"),
                           "--no-control")  # fmt: skip
-    process.expect(f"port {PORT}", 30)
+    process.expect(f"port {PORT}")
     yield process
     process.close()
 
