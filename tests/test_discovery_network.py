@@ -12,6 +12,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -445,16 +446,21 @@ def test_one_address_is_not_hammered() -> None:
             looking = asyncio.ensure_future(liveness.run())
             for number in range(100):
                 liveness.see(_sighting(str(number)), (listener.getsockname(),))
-            await asyncio.sleep(0.3)
+            taken = 0
+
+            def accept() -> int:
+                nonlocal taken
+                with suppress(BlockingIOError):
+                    while True:
+                        listener.accept()[0].close()
+                        taken += 1
+                return taken
+
+            await _until(lambda: accept() >= 5)
+            await asyncio.sleep(0.3)  # The others would come now.
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
-            taken = 0
-            while True:
-                try:
-                    listener.accept()[0].close()
-                except BlockingIOError:
-                    return taken
-                taken += 1
+            return accept()
 
     assert asyncio.run(story()) == 5
 

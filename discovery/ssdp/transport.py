@@ -163,7 +163,7 @@ class Transport:
         self._ours: frozenset[IpAddress] = frozenset()
         self._rests: dict[socket.socket, asyncio.TimerHandle] = {}
         self._wrong: dict[str, str] = {}
-        self._unsent: set[str] = set()
+        self._unsent: dict[str, str] = {}
         self.dropped = 0
 
     def __enter__(self) -> Transport:
@@ -232,9 +232,8 @@ class Transport:
         for family in sorted({link.family for link in links}):
             self._open(family, wrong)
         self._join(links, wrong)
-        for about in self._unsent - {f"{link.name} {link.group}" for link in links}:
-            self._unsent.discard(about)
-            self._listener.trouble("", about)
+        for about in self._unsent.keys() - {f"{link.name} {link.group}" for link in links}:
+            self._sent(about, "")
         old, self.links = self.links, links
         if old != links:
             self._listener.linked(old, links)
@@ -359,9 +358,15 @@ class Transport:
             self._send(entry, packet, link, (link.group, PORT))
         except OSError as error:
             cause = f"send: {error.strerror}; is multicast filtered here?"
-        if cause or about in self._unsent:
-            self._unsent.add(about) if cause else self._unsent.discard(about)
+        self._sent(about, cause)
+
+    def _sent(self, about: str, cause: str) -> None:
+        """Something was sent to a group of a link, or why not; told when it is news."""
+        if cause != self._unsent.get(about, ""):
+            self._unsent[about] = cause
             self._listener.trouble(cause, about)
+        if not cause:
+            self._unsent.pop(about, None)
 
     def answer(self, packet: bytes, sender: Sender) -> None:
         """Send a packet back to where one came from, by the socket that it came to."""
@@ -417,7 +422,9 @@ def _links(interface: Interface) -> Iterable[Link]:
     for address in interface.addresses:
         if address.version == 4:
             yield Link(name, index, address, GROUP4)
-        elif address.ip.is_link_local or interface.loopback:
+        elif interface.loopback:
+            continue  # There is no route to groups of IPv6.
+        elif address.ip.is_link_local:
             yield Link(name, index, address, GROUP6_LINK)
         elif wide:  # One is enough: all reach the same group.
             wide = False

@@ -211,6 +211,32 @@ def test_what_fails_is_told_and_stops_nothing_else(
         b.run("sysctl", "-qw", "net.ipv4.igmp_max_memberships=20")
 
 
+def test_a_group_that_cannot_be_reached_is_told_once(hosts: Hosts, tmp_path: Path) -> None:
+    """However often is sent; and once more when it can be reached again."""
+    a, _ = hosts
+    told: list[str] = []
+
+    def trouble(cause: str, about: str) -> None:
+        if about == "eth0 ff02::c":
+            told.append(cause)
+
+    a.run("ip", "-6", "route", "del", "multicast", "ff00::/8", "dev", "eth0", "table", "local")
+    try:
+        with announcing(
+            a, BOARD, lambda said: SsdpAnnouncer(said, None, trouble, state=tmp_path / "bootid")
+        ) as device:
+            for number in range(3):
+                device.update(replace(BOARD, model=f"Board {number}"))
+            assert told == ["send: Network is unreachable; is multicast filtered here?"]
+            a.link_down()
+            a.link_up()
+            until(lambda: told[-1] == "")
+        assert len(told) == 2
+    finally:
+        a.link_down()
+        a.link_up()
+
+
 def test_announcer_follows_its_interface(
     hosts: Hosts, announcer: Callable[[Announcement], SsdpAnnouncer]
 ) -> None:
