@@ -20,10 +20,9 @@ from .errors import ModelError
 from .ready import Clean, Pins
 from .tensor import TensorSpec
 
+_SMALL = 1024  # numbers of a constant that may be written out
 _NAMELESS = (None, "", "?")  # what stands for an extent that may be any
-_OUTSIDE = (
-    1 << 30
-)  # bytes of weights from which on they are kept in a file beside; protobuf ends at 2
+_OUTSIDE = 1 << 30  # bytes of weights; more are in a file beside, since protobuf ends at 2 GiB
 
 
 def clean(path: Path, folder: Path, pins: Pins) -> Clean:
@@ -146,12 +145,20 @@ def _fold(model: ir.Model) -> tuple[str, ...]:
 
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     try:
-        optimizer.optimize(model)
+        optimizer.optimize_ir(model, should_fold=_is_small_fill)
         passes.DeduplicateInitializersPass()(model)
         passes.ShapeInferencePass()(model)
     except Exception as error:  # noqa: BLE001 - the model is as good without
         return (f"constants are not folded: {type(error).__name__}: {error}",)
     return ()
+
+
+def _is_small_fill(node: ir.Node) -> bool | None:
+    """Constants made by ConstantOfShape are not folded for their size; paddings are small ones."""
+    if node.op_type != "ConstantOfShape" or node.inputs[0] is None:
+        return None
+    shape = ir.convenience.get_const_tensor(node.inputs[0])
+    return True if shape is not None and np.prod(shape.numpy()) <= _SMALL else None
 
 
 def _weights(model: ir.Model) -> list[ir.TensorProtocol]:
