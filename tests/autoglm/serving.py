@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autoglm.serve.access import Access
 from autoglm.serve.application import Application
 from autoglm.serve.limits import Limits
@@ -19,6 +21,7 @@ from autoglm.serve.model import Graph
 from autoglm.serve.server import Server
 from autoglm.tensor import Array
 
+DTYPES = {"FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
 HEADER = "Inference-Header-Content-Length"
 
 
@@ -81,6 +84,25 @@ class Service:
         is_json = answer.getheader("Content-Type", "").startswith("application/json")
         return answer.status, json.loads(content) if is_json else content
 
+    def infer(self, model: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a model, arrays in binary both ways."""
+        body, headers = binary(inputs, parameters={"binary_data_output": True})
+        connection = self.connect()
+        connection.request("POST", f"/v2/models/{model}/infer", body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        assert answer.status == 200, content
+        length = int(answer.getheader(HEADER, ""))
+        rest, found = content[length:], {}
+        for each in json.loads(content[:length])["outputs"]:
+            size = each["parameters"]["binary_data_size"]
+            array = np.frombuffer(rest[:size], DTYPES[each["datatype"]])
+            found[each["name"]] = array.reshape(each["shape"])
+            rest = rest[size:]
+        assert not rest
+        return found
+
     def metric(self, name: str) -> float:
         """The sum of a metric's values."""
         _, text = self.ask("/metrics")
@@ -105,7 +127,7 @@ def serving(
 
 def request(inputs: Mapping[str, Array], **more: Any) -> dict[str, Any]:
     """A request to run a model, as JSON."""
-    names = {"float32": "FP32", "int64": "INT64"}
+    names = {"float32": "FP32", "int32": "INT32", "int64": "INT64"}
     stated = [
         {
             "name": name,

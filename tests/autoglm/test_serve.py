@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ import jsonschema
 import numpy as np
 import pytest
 
+import autoglm
 from autoglm.serve.limits import Limits
 from autoglm.serve.model import Graph
+from autoglm.tensor import Array
 from tests.autoglm import small
 from tests.autoglm.serving import HEADER, Service, binary, request, serving
 from tests.autoglm.small import bad, good, right, write
@@ -83,21 +85,27 @@ def test_a_model_is_run(service: Service) -> None:
 
 def test_in_binary(service: Service) -> None:
     given = small.inputs(4, 5)
-    body, headers = binary(given, parameters={"binary_data_output": True})
-    connection = service.connect()
-    connection.request("POST", INFER, body, headers)
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
-    assert answer.status == 200
-    length = int(answer.getheader(HEADER, ""))
-    rest, found = content[length:], {}
-    for each in json.loads(content[:length])["outputs"]:
-        size = each["parameters"]["binary_data_size"]
-        dtype = {"FP32": np.float32, "INT64": np.int64}[each["datatype"]]
-        found[each["name"]] = np.frombuffer(rest[:size], dtype).reshape(each["shape"])
-        rest = rest[size:]
-    assert right(given, found) and not rest
+    assert right(given, service.infer("small", given))
+
+
+def test_trained_models(trained: Callable[[str], Path]) -> None:
+    """Several in one service, each with the answers that it gives to a call in Python."""
+    random = np.random.default_rng(5)
+    given: dict[str, dict[str, Array]] = {
+        "magika": {"bytes": random.integers(0, 257, (1, 2048)).astype(np.int32)},
+        "minilm": {
+            "input_ids": random.integers(1000, 9000, (1, 16)),
+            "attention_mask": np.ones((1, 16), np.int64),
+        },
+    }
+    with serving(*map(trained, given)) as service:
+        for name, inputs in given.items():
+            with autoglm.load(trained(name)) as model:
+                wanted = {spec.name for spec in model.inputs}
+                inputs |= {other: np.zeros((1, 16), np.int64) for other in wanted - set(inputs)}
+                expected = model(inputs)
+            found = service.infer(name, inputs)
+            assert all(np.allclose(found[key], array, atol=1e-5) for key, array in expected.items())
 
 
 def test_metrics(service: Service) -> None:
