@@ -47,8 +47,8 @@ def clean(path: Path, folder: Path, pins: Pins) -> Clean:
     notes = _fold(model)
     _recall_shapes(model, said)
     target = folder / "model.onnx"
-    weights = sum(tensor.nbytes for tensor in _weights(model))
-    ir.save(model, target, external_data="model.weights" if weights > _OUTSIDE else None)
+    outside = sum(tensor.nbytes for tensor in _weights(model)) > _OUTSIDE
+    ir.save(model, target, external_data="model.weights" if outside else None)
     return Clean(
         target,
         tuple(_spec(value, "input") for value in model.graph.inputs),
@@ -56,6 +56,7 @@ def clean(path: Path, folder: Path, pins: Pins) -> Clean:
         before,
         _operators(model),
         sum(tensor.size for tensor in _weights(model)),
+        outside,
         notes,
     )
 

@@ -232,20 +232,34 @@ class _Work:
         """Time the candidates in turns, and take the fastest."""
         best = min(each.call_ms for each in ran)
         near = [each for each in ran if not trial.hopeless(each.call_ms, best)]
-        counts = self._thread_counts(near)
-        entries = [(each, count) for each in near for count in counts]
         self.progress(f"timing {', '.join(each.backend for each in near)}")
         try:
-            subjects = [(each.subject(), count) for each, count in entries]
-            ended = self._call(trial.race, subjects, self.prepared.cases[0], self.seconds)
-        except Error as error:  # engines may be in one another's way in one process
-            found = min(ran, key=lambda each: each.call_ms)
-            return found, f"{found.backend} was the fastest when checked; in turns: {error}"
+            self._race(near)
+        except Error as error:  # one crashed, or two are in one another's way in one process
+            near = [each for each in near if self._races(each)]
+            left = near or [each for each in ran if not each.problem]
+            if not left:
+                raise CompileError(f"no engine runs for long: {error}") from None
+            found = min(left, key=lambda each: each.best.median_ms if near else each.call_ms)
+            return found, f"{found.backend} is the fastest by itself; in turns: {error}"
+        return fastest(near)
+
+    def _races(self, found: Candidate) -> bool:
+        try:
+            self._race([found])
+        except Error as error:
+            found.problem = str(error)
+        return not found.problem
+
+    def _race(self, near: Sequence[Candidate]) -> None:
+        """Time candidates in turns, and note the best number of threads of each."""
+        entries = [(each, count) for each in near for count in self._thread_counts(near)]
+        subjects = [(each.subject(), count) for each, count in entries]
+        ended = self._call(trial.race, subjects, self.prepared.cases[0], self.seconds)
         for (each, count), raced in zip(entries, ended.value, strict=True):
             each.raced[count] = raced
         for each in near:
             self._settle(each)
-        return fastest(near)
 
     def _thread_counts(self, near: Sequence[Candidate]) -> list[int]:
         if self.options.threads or any(each.device and each.device.kind != "cpu" for each in near):
@@ -277,7 +291,7 @@ class _Work:
             output,
             info,
             [(each.program, each.files) for each in self.candidates if each.chosen],
-            self.prepared.clean.path if keep_source else None,
+            self.prepared.clean.path if keep_source and not self.prepared.clean.outside else None,
             f"open-autoglm {hal.__version__}",
         )
         return Report(

@@ -216,7 +216,8 @@ def _apart(name: str, have: Array, want: Array, rtol: float, atol: float) -> tup
     same = (have == want) | (np.isnan(have) & np.isnan(want))
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.where(same, 0, np.abs(have.astype(np.float64) - want))
-        over = ~same & ~(apart <= atol + rtol * np.abs(want.astype(np.float64)))
+        near = apart <= atol + rtol * np.abs(want.astype(np.float64))
+    over = ~same & ~(near & np.isfinite(want))  # infinite ones are the same, or wrong
     apart = np.nan_to_num(apart, nan=np.inf)
     worst = float(apart.max())
     if not over.any():

@@ -12,9 +12,11 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper
 
-from autoglm.backend import Availability, Compiled, CompileOptions
+from autoglm.backend import Availability, Compiled, CompileOptions, Executable, Files
 from autoglm.backends.onnxruntime import OnnxRuntime
+from autoglm.device import Device
 from autoglm.errors import CompileError
+from autoglm.manifest import Program
 from autoglm.target import Target
 
 
@@ -86,6 +88,17 @@ class Wrong(_Faulty):
                 )
         onnx.save(changed, folder / "changed.onnx")
         return super().compile(folder / "changed.onnx", target, options, folder)
+
+
+class CrashesLater(_Faulty):
+    """Passes the check, and crashes when it is timed: there it is told how many threads it has."""
+
+    name = "crashes-later"
+
+    def load(self, program: Program, files: Files, device: Device, threads: int) -> Executable:
+        if threads:
+            ctypes.string_at(0)
+        return super().load(program, files, device, threads)
 
 
 class CrashesAtRun(_Faulty):

@@ -52,7 +52,7 @@ def with_bad_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     points.parent.mkdir(parents=True)
     points.with_name("METADATA").write_text("Name: bad-engines\nVersion: 1\n")
     shutil.copy(bad_engines.__file__, site / "bad_engines.py")
-    classes = ("Crashes", "Hangs", "Swells", "Refuses", "Wrong", "CrashesAtRun")
+    classes = ("Crashes", "Hangs", "Swells", "Refuses", "Wrong", "CrashesAtRun", "CrashesLater")
     names = {each: getattr(bad_engines, each).name for each in classes}
     lines = [f"{name} = bad_engines:{each}" for each, name in names.items()]
     points.write_text("\n".join(["[autoglm.backends]", *lines, "gone = no_such_module:Gone", ""]))
@@ -103,6 +103,18 @@ def test_engines_that_fail_are_told_and_the_next_is_tried(perceptron: Path, outp
     assert all(reason in text for reason in reasons.values())
     with Artifact(output) as read:
         assert [program.backend for program in read.manifest.programs] == ["onnxruntime"]
+
+
+@pytest.mark.usefixtures("with_bad_engines")
+def test_an_engine_that_crashes_when_timed_is_left_out(perceptron: Path, output: Path) -> None:
+    engines = ["onnxruntime", "crashes-later"]
+    report = compiler.compile(perceptron, output=output, engines=engines, seconds=0.2)
+    assert "SIGSEGV" in _reasons(report)["crashes-later"]
+    assert report.reasons["cpu"].startswith("onnxruntime is the fastest by itself; in turns: ")
+    with Artifact(output) as read:
+        (program,) = read.manifest.programs
+        assert program.backend == "onnxruntime"
+        assert program.latency
 
 
 @pytest.mark.usefixtures("with_bad_engines")
