@@ -42,9 +42,9 @@ def devices(
 ) -> Devices:
     """The devices that a query asks for.
 
-    Those of this machine take some 20 ms. The network is given time: until nothing new has come for
-    `QUIET` seconds, or `timeout` has passed, or there is what one URI, name or id asks for. A query
-    that only local devices can fit (``trust=local``, ``host=``) does not ask the network.
+    Those of this machine take some 20 to 50 ms. The network is given time: until nothing new has
+    come for `QUIET` seconds, or `timeout` has passed, or there is what one URI, name or id asks
+    for. A query that only local devices can fit (``trust=local``) does not ask the network.
 
     Args:
         query: See `Query`; "" for all.

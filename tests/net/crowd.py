@@ -5,8 +5,8 @@
 
 Device i announces `_hal-device._tcp` under the UUID of integer i + 1 with an address of its own of
 10.78.0.0/16, all of which are this host's (see `Net.crowd`), and port 7362, where one listener
-stands for all. With "flood", when a line comes on standard input, all of them announce themselves,
-once each, 2000 a second, and "told" is written.
+stands for all. With "flood", each time a line comes on standard input, all of them announce
+themselves, once each, 2000 a second, and "told" is written.
 """
 
 from __future__ import annotations
@@ -106,8 +106,9 @@ async def main(count: int, own: str, flood: bool) -> None:
     await loop.create_datagram_endpoint(lambda: crowd, sock=speaker(own))
     await asyncio.start_server(lambda _r, writer: writer.close(), "", LISTEN, backlog=4096)
     print("ready", flush=True)
-    if flood:
-        await loop.run_in_executor(None, sys.stdin.readline)
+    while flood:
+        if not await asyncio.to_thread(sys.stdin.readline):
+            break
         for number in range(count):
             crowd.send(number)
             if number % 50 == 49:
