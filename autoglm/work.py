@@ -8,7 +8,6 @@ When the sockets end, so does the process, whatever it is doing.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import resource
@@ -18,6 +17,8 @@ import socket
 import sys
 import threading
 from typing import Any
+
+import orjson
 
 from . import errors
 from .exchange import Region
@@ -38,7 +39,7 @@ def main() -> int:
     ]
     link = lanes[0][0]
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
-    asked = json.loads(link.recv(LARGEST_MESSAGE))
+    asked = orjson.loads(link.recv(LARGEST_MESSAGE))
     if asked["memory"]:
         resource.setrlimit(resource.RLIMIT_DATA, (asked["memory"], asked["memory"]))
     try:
@@ -58,7 +59,7 @@ def main() -> int:
 
 def _serve(link: socket.socket, region: Region, model: Loaded, largest: int) -> None:
     while message := link.recv(LARGEST_MESSAGE):
-        answer, lost = _answer(json.loads(message), region, model, largest)
+        answer, lost = _answer(orjson.loads(message), region, model, largest)
         link.send(answer)
         if lost:
             os._exit(1)  # a new process begins with all devices
@@ -85,7 +86,7 @@ def _now(model: Loaded) -> dict[str, Any]:
 
 
 def _message(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).encode()
+    return orjson.dumps(content)
 
 
 def _failure(error: BaseException, *, lost: bool = False) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -21,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from hal import processor
 
@@ -246,7 +247,7 @@ class Worker:
             theirs.close()
             ours.setblocking(False)
         links = [ours for ours, _ in pairs]
-        links[0].send(json.dumps(self._asked | {"without": sorted(self._without)}).encode())
+        links[0].send(orjson.dumps(self._asked | {"without": sorted(self._without)}))
         return links, process
 
     async def _receive(self, link: socket.socket) -> dict[str, Any]:
@@ -256,7 +257,7 @@ class Worker:
             message = b""
         if not message:
             raise DeviceError(f"load {self.info.name}: its process died, or hung, while it loaded")
-        return dict(json.loads(message))
+        return dict(orjson.loads(message))
 
     def _feed(self) -> None:
         """Begin calls, while there are any, and lanes for them."""
@@ -283,7 +284,7 @@ class Worker:
         lane.call = call
         lane.alarm = self._loop.call_later(self._stall, self._stalled)
         with contextlib.suppress(ConnectionError):  # it has just died: the reader will see it
-            lane.link.send(json.dumps({"slots": slots, "end": end}).encode())
+            lane.link.send(orjson.dumps({"slots": slots, "end": end}))
 
     def _readable(self, lane: _Lane, ended: asyncio.Future[None]) -> None:
         try:
@@ -302,7 +303,7 @@ class Worker:
         call, lane.call = lane.call, None
         self._alone = False
         if call is not None:
-            self._answer(lane, call, json.loads(message))
+            self._answer(lane, call, orjson.loads(message))
         self._feed()
 
     def _answer(self, lane: _Lane, call: _Call, message: dict[str, Any]) -> None:
