@@ -5,7 +5,7 @@ load      the device cannot be had
 lost      it is lost in the third call
 always    it fails in each call
 crash     the process dies in a call (with ``once``, a file's path: only the first time)
-poison    the process dies in a call whose k is 13
+poison    the process reads where nothing is, in a call whose k is 13
 hang      a call does not end
 slow      a call takes ``seconds``
 hungry    a call asks for more memory than there may be
@@ -13,6 +13,7 @@ hungry    a call asks for more memory than there may be
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -79,7 +80,7 @@ class _Faulty(Executable):
         if "crash" in notes and _first(notes.get("once")):
             os.kill(os.getpid(), signal.SIGKILL)
         if "poison" in notes and inputs["k"][0] == 13:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            ctypes.string_at(0)
         if "hang" in notes:
             time.sleep(1000)
         if "slow" in notes:
