@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal import discovery
-from hal.discovery import DeviceTree, TreeNode
+from hal.discovery import DeviceTree, TreeNode, devicetree
 from hal.discovery.devicetree import SIZE_MAX, disabled_names
 
 from .needs import needs
@@ -227,6 +227,28 @@ def test_the_largest_file(tmp_path: Path) -> None:
         file.truncate(SIZE_MAX)
     with pytest.raises(ValueError, match="BADMAGIC"):
         read(str(path))
+
+
+@pytest.mark.parametrize(
+    ("limit", "shape"), [("DEPTH_MAX", "{} node {{ {} }};"), ("NODES_MAX", "{} node@{} {{ }};")]
+)
+def test_how_deep_and_how_large_a_tree_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, shape: str
+) -> None:
+    """The root is one node, and one level."""
+    monkeypatch.setattr(devicetree, limit, 5)
+    for count in (4, 5, 6):
+        below = ""
+        for number in range(1, count):
+            below = shape.format("", below) if "DEPTH" in limit else shape.format(below, number)
+        source = tmp_path / f"{count}.dts"
+        source.write_text(f"/dts-v1/; / {{ {below} }};")
+        path = compiled(source, tmp_path)
+        if count <= 5:
+            assert len(read(path).nodes) == count
+        else:
+            with pytest.raises(ValueError, match="nested deeper than"):
+                read(path)
 
 
 def test_a_name_that_is_not_ascii_is_refused(board: str, folder: Path) -> None:

@@ -465,6 +465,37 @@ def test_one_address_is_not_hammered() -> None:
     assert asyncio.run(story()) == 5
 
 
+def test_proofs_are_asked_for_in_turn() -> None:
+    """However many devices of ours answer, so many a second are asked to prove themselves."""
+
+    async def story() -> None:
+        roster = Roster()
+        asked: list[str] = []
+
+        async def ask(device: str, _host: str, _port: int) -> str:
+            asked.append(device)
+            return ""
+
+        begun = time.monotonic()
+        liveness = Liveness(roster, replace(QUICK, proofs=2.0), ask)
+        looking = asyncio.ensure_future(liveness.run())
+        server, port = await _serve()
+        for number in range(20):
+            seen = _sighting(str(number))
+            ours = replace(seen.record, properties={"protocol": txt.PROTOCOL})
+            liveness.see(replace(seen, record=ours), (("127.0.0.1", port),))
+        await _until(lambda: all(r.state == "reachable" for r in roster.snapshot().records))
+        await _until(lambda: len(asked) >= 2)
+        assert len(asked) <= 2 + 2 * (time.monotonic() - begun)
+        proven = {r.id for r in roster.snapshot().records if r.trust == "verified"}
+        assert proven == {*asked}
+        server.close()
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+
+    asyncio.run(story())
+
+
 def test_unsaid_is_shown_when_it_answers() -> None:
     async def story() -> None:
         roster = Roster()
