@@ -53,6 +53,9 @@ _CHANNELS_LAST = (
 )
 """Convolutions are three to four times faster with it, and some end at all only with it."""
 
+_OPSET = "17"
+"""Operators of an older ONNX are taken for those of this one: IREE knows few as they were."""
+
 OLDEST = {"cuda": "sm_75", "rocm": "gfx1100"}
 """The architecture when none is named. PTX of Turing runs on everything later; code for an AMD
 device runs on its family only."""
@@ -249,7 +252,8 @@ def _import(model: Path, module: Path) -> None:
     """Write a model as MLIR. It is done by the code of IREE's command, in this process."""
     from iree.compiler.tools.import_onnx import __main__ as command
 
-    command.main(command.parse_arguments([str(model), "-o", str(module)]))
+    arguments = ["--opset-version", _OPSET, "-o", str(module), str(model)]
+    command.main(command.parse_arguments(arguments))
 
 
 def _count(statistics: Path) -> int:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import autoglm
@@ -21,6 +23,8 @@ from autoglm.files import ArtifactFiles
 from autoglm.ready import Pins
 from autoglm.reference import Reference
 from autoglm.target import Target
+
+from . import models
 
 TARGETS = ("vulkan", "opencl", "cuda:sm_80", "rocm:gfx1100", "c -device=rv64")
 RUN_HERE = {"vulkan": "iree", "opencl": "opencl"}
@@ -146,3 +150,41 @@ def test_mlu_with_its_kit_is_not_pretended(tmp_path: Path, monkeypatch: pytest.M
     assert isinstance(can, Availability)
     assert not can.here
     assert "never been tried" in can.reason
+
+
+def test_a_trained_model_on_opencl(artifacts: Path) -> None:
+    """magika, which says what a file is, asked about its own model and about this test."""
+    output = artifacts / "magika-opencl.glm"
+    compiler.compile(
+        models.magika(),
+        "opencl",
+        output=output,
+        pins=Pins(shapes={"bytes": (1, 2048)}),
+        seconds=0.1,
+        keep_source=False,
+    )
+    names = json.loads(models.magika().with_name("config.min.json").read_text())
+    with autoglm.load(output) as model:
+        assert model.device.kind == "opencl"
+        for path, kind in ((models.magika(), "onnx"), (Path(__file__), "python")):
+            data = path.read_bytes()
+            numbers = [*data[:4096].lstrip()[:1024], *data[-4096:].rstrip()[-1024:]]
+            (found,) = model({"bytes": np.array([numbers], np.int32)}).values()
+            assert names["target_labels_space"][found.argmax()] == kind
+
+
+def test_operators_of_an_older_onnx(tmp_path: Path) -> None:
+    """IREE has BatchNormalization as it is from opset 14 on; trained models are of 11."""
+    about, scale = onnx.helper.make_tensor_value_info, np.ones(3, np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"])],
+        "older",
+        [about("x", onnx.TensorProto.FLOAT, [1, 3, 2, 2])],
+        [about("y", onnx.TensorProto.FLOAT, [1, 3, 2, 2])],
+        [onnx.numpy_helper.from_array(scale, "s")],
+    )
+    opsets = [onnx.helper.make_opsetid("", 11)]
+    path = tmp_path / "older.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=6), path)
+    made = backend("iree").compile(path, Target("cpu"), CompileOptions(), tmp_path)
+    assert made.files

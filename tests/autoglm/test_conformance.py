@@ -66,6 +66,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
         yield {name: pool.submit(run, *SUBJECTS[name]) for name in SUBJECTS if name in wanted}
 
 
+@pytest.mark.timeout(900)  # the first one waits for most of the others
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_ours(name: str, outcomes: Outcomes) -> None:
     results = outcomes[name].result()
