@@ -56,8 +56,8 @@ def clean(path: Path, folder: Path, pins: Pins) -> Clean:
         before,
         _operators(model),
         sum(tensor.size for tensor in _weights(model)),
-        outside,
         notes,
+        outside,
     )
 
 

@@ -36,8 +36,8 @@ class Clean:
         before: How many operators it had, by type.
         after: How many it has.
         parameters: How many numbers its weights are.
-        outside: They are in a file beside.
         notes: What could not be done, one sentence each.
+        outside: Its weights are in a file beside.
     """
 
     path: Path
@@ -46,5 +46,5 @@ class Clean:
     before: Mapping[str, int]
     after: Mapping[str, int]
     parameters: int
-    outside: bool
     notes: tuple[str, ...] = ()
+    outside: bool = False
