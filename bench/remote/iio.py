@@ -13,7 +13,7 @@ mkdir -p $d /sys/bus/usb/devices
 echo stand-in >$d/name
 printf 'MAJOR=1\\nMINOR=1\\n' >$d/uevent
 echo 250:0 >$d/dev
-printf %063d 0 >$d/in_voltage0_raw
+printf '%063d\\n' 0 >$d/in_voltage0_raw
 exec iiod -u local:
 """
 """For a shell in a mount namespace: libiio's local backend reads the files of sysfs."""

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,7 @@ def parties(folder: Path) -> Iterator[Parties]:
     mine = equip(authority, folder / "mine", Identity(CONTROLLER, Role.CONTROLLER), rights).folder
     with contextlib.ExitStack() as stack:
         reason = lacking()
-        place = Here() if reason else stack.enter_context(Net()).host("bench")
+        place = Here() if reason else stack.enter_context(Net()).host("bench", avahi=True)
         all_ = Parties(place, mine, own, library("remote/bare.c", "-lssl", "-lcrypto"))
         python = (sys.executable, "-m")
         all_.agent, all_.port = _begin(
@@ -134,7 +135,7 @@ def _begin_peers(all_: Parties, stack: contextlib.ExitStack) -> None:
         *("SoapySDRServer", "--bind=tcp://127.0.0.1:55132"),
     )
     stack.callback(server.close)
-    server.expect("Listening", PATIENCE)
+    server.expect("Press Ctrl+C", PATIENCE)
 
 
 def serve_bare() -> None:
@@ -146,12 +147,31 @@ def serve_bare() -> None:
 
 def s_server(all_: Parties) -> tuple[Process, int]:
     """OpenSSL's own server, with the same certificates."""
-    own = all_.own
-    command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-num_tickets", "0"]
-    command += ["-cert", str(own / "cert.pem"), "-key", str(own / "key.pem")]
-    command += ["-CAfile", str(own / "ca.pem"), "-Verify", "1", "-verify_return_error", "-quiet"]
+    own, port = all_.own, all_.place.call(_free_port)
+    command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-tls1_3", "-quiet"]
+    command += ["-cert", str(own / "cert.pem"), "-key", str(own / "key.pem"), "-num_tickets", "0"]
+    command += ["-CAfile", str(own / "ca.pem"), "-Verify", "1", "-verify_return_error"]
     process = all_.place.popen(*command)
-    return process, int(process.expect("ACCEPT", PATIENCE).rpartition(":")[2])
+    all_.place.call(lambda: _await(port))
+    return process, port
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _await(port: int) -> None:
+    """Until somebody listens there."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def s_time(all_: Parties, port: int, seconds: int) -> tuple[int, str]:

@@ -137,6 +137,7 @@ Context::Context(const std::string &folder)
     SSL_CTX_set_max_cert_list(context, CERTIFICATES_MAX);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(context, 0);
+    SSL_CTX_set_read_ahead(context, 1); /* a record by one read(2), not two */
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                   SSL_MODE_RELEASE_BUFFERS);
@@ -229,7 +230,7 @@ bool Tls::pending()
 {
     std::lock_guard<std::mutex> hold(lock_);
 
-    return SSL_pending(ssl_.get()) > 0;
+    return SSL_has_pending(ssl_.get());
 }
 
 void Tls::close()

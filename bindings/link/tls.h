@@ -88,7 +88,7 @@ class Tls
     size_t read(void *to, size_t room);
     size_t write(const void *from, size_t length);
 
-    /* Decrypted bytes wait: read() gives some without the socket. */
+    /* Bytes were taken in already: read() may give some without the socket. */
     bool pending();
 
     /* Say that no more comes, if that goes at once. */

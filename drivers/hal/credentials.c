@@ -176,6 +176,7 @@ static int make(struct hal_device *dev, const char *folder, struct credentials *
     SSL_CTX_set_min_proto_version(made->context, TLS1_3_VERSION);
     SSL_CTX_set_verify(made->context, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_session_cache_mode(made->context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_read_ahead(made->context, 1); /* a record by one read(2), not two */
     SSL_CTX_set_mode(made->context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                         SSL_MODE_RELEASE_BUFFERS);

@@ -17,6 +17,7 @@
 
 #define SILENCE 10000000000LL      /* ns of waiting without a frame after which a caller asks */
 #define PING_PATIENCE 5000000000LL /* ns that he then waits */
+#define ROUND_TRIP 1000            /* ms that a call which may not wait waits for the link */
 #define SMALL 4096                 /* requests up to this go out as one TLS record */
 
 /* ---- the end of a link ------------------------------------------------------------------------
@@ -296,10 +297,15 @@ int remote_pump(struct hal_device *dev, struct remote *remote, enum wire_lane ow
         (void)next_room(dev, remote, &room);
         if (remote->broken || room || !next_phase(dev, remote))
             continue;
-        if (lane != own)
+        if (lane != own) {
             remote_wake(dev, remote, lane);
-        else if (has_news(remote, own))
-            break; /* ours first; what else is there is found next time */
+        } else if (has_news(remote, own)) { /* ours first; what else is there is found next time */
+            if (SSL_has_pending(remote->ssl)) {
+                remote_wake(dev, remote, WIRE_LANE_READ);
+                remote_wake_all(dev);
+            }
+            break;
+        }
     }
     return events;
 }
@@ -316,13 +322,25 @@ enum hal_lane remote_lane(const struct remote *remote, enum wire_lane lane)
     return lane == WIRE_LANE_WRITE ? HAL_LANE_WRITE : HAL_LANE_CONTROL;
 }
 
+/* Whoever may not wait for the device still has to be told what became of his request. */
+static int wait_for_link(int fd, int events)
+{
+    struct pollfd one = {.fd = fd, .events = (short)events};
+    int got = poll(&one, 1, ROUND_TRIP);
+
+    return got > 0 ? 0 : got ? -errno : -EAGAIN;
+}
+
 int remote_wait(struct hal_device *dev, struct remote *remote, enum wire_lane lane, int fd,
                 int events, hal_deadline until)
 {
     int got;
 
     pthread_mutex_unlock(&remote->lock);
-    got = hal_device_wait(dev, remote_lane(remote, lane), fd, events, until);
+    if (until == HAL_NOWAIT && fd >= 0)
+        got = wait_for_link(fd, events);
+    else
+        got = hal_device_wait(dev, remote_lane(remote, lane), fd, events, until);
     pthread_mutex_lock(&remote->lock);
     return got < 0 ? got : 0;
 }
@@ -632,11 +650,16 @@ static int answer_locked(struct hal_device *dev, struct remote *remote,
                          const struct request *request, struct answer *answer, hal_deadline until)
 {
     struct pending *pending = &remote->pending[request->lane];
+    bool fresh = true;
     int err = 0;
 
     while (is_underway(remote, pending) && !err) {
-        int events = remote_pump(dev, remote, request->lane);
+        int events = POLLIN;
 
+        /* What was just asked has no answer yet: no look at the socket is needed to see that. */
+        if (!fresh || SSL_has_pending(remote->ssl))
+            events = remote_pump(dev, remote, request->lane);
+        fresh = false;
         if (is_underway(remote, pending))
             err = wait_alive(dev, remote, request->lane, events, until);
     }

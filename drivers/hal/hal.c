@@ -86,14 +86,45 @@ static int no_stream(struct hal_device *dev, const char *operation)
                     "memory is no stream: use hal_read_at() and hal_write_at()");
 }
 
-static ssize_t read_when_asked(struct hal_device *dev, void *buf, size_t len)
+/* What there is at once over there: asked, answered. */
+static ssize_t read_now(struct hal_device *dev, void *buf, size_t len)
+{
+    uint8_t head[4];
+    size_t most = len < WIRE_BODY_MAX ? len : WIRE_BODY_MAX;
+    struct request request = {.type = WIRE_READ,
+                              .lane = WIRE_LANE_READ,
+                              .head = head,
+                              .head_size = sizeof(head),
+                              .into = buf,
+                              .room = most};
+    struct answer answer;
+    ssize_t got;
+
+    wire_put(head, most, sizeof(head));
+    got = remote_exchange(dev, &request, &answer, HAL_NOWAIT);
+    if (got)
+        return got;
+    got = (ssize_t)answer.length;
+    if (answer.body != buf)
+        got = hal_fail_plain(-EPROTO, "read", hal_device_uri(dev), "more came than was wanted");
+    remote_answer_free(&request, &answer);
+    return got;
+}
+
+static ssize_t read_when_asked(struct hal_device *dev, void *buf, size_t len, hal_deadline until)
 {
     ssize_t got = remote_take(dev, buf, len);
     int err;
 
-    if (got != -ENOENT)
+    if (got == -ENOENT && until == HAL_NOWAIT)
+        got = read_now(dev, buf, len);
+    else if (got == -ENOENT)
+        got = -EAGAIN;
+    else
         return got;
-    err = ask(dev, len);
+    if (got != -EAGAIN)
+        return got;
+    err = ask(dev, len); /* so that the descriptor tells when there is something */
     return err ? err : -EAGAIN;
 }
 
@@ -110,7 +141,7 @@ static ssize_t remote_read(struct hal_device *dev, void *buf, size_t len, hal_de
         if (remote->flags & WIRE_STREAM)
             got = remote_stream_read(dev, buf, len);
         else
-            got = read_when_asked(dev, buf, len);
+            got = read_when_asked(dev, buf, len, until);
         if (got != -ENOLINK || !remote->keep || until == HAL_NOWAIT)
             return got;
         err = remote_redial(dev, WIRE_LANE_READ, until);

@@ -55,6 +55,12 @@ int SSL_write_ex(SSL *ssl, const void *buf, size_t num, size_t *written)
     return 1;
 }
 
+int SSL_has_pending(const SSL *ssl)
+{
+    (void)ssl;
+    return input.left > 0;
+}
+
 int SSL_get_error(const SSL *ssl, int result)
 {
     (void)ssl;
