@@ -164,14 +164,18 @@ def _free_port() -> int:
 def _await(port: int) -> None:
     """Until somebody listens there."""
     until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
+    while not _listens(port):
+        if time.monotonic() > until:
+            raise TimeoutError(f"nobody listens on port {port}")
+        time.sleep(0.05)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def s_time(all_: Parties, port: int, seconds: int) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from hal.link import files
 from hal.link.authority import Authority
 from hal.link.identity import Identity, Role
 from hal.link.token import Right
-from tests.test_remote import CONTROLLER, DEVICE, equip
+from tests.far import CONTROLLER, DEVICE, equip
 
 from .conftest import Lan
 from .looking import QUICK, Looking
