@@ -17,7 +17,9 @@ from hal.link.authority import Authority
 from hal.link.identity import Identity, Role
 from hal.link.token import Right
 
-from .test_remote import CONTROLLER, DEVICE, Far, equip, far  # noqa: F401 - a fixture
+from .far import CONTROLLER, DEVICE, Far, equip, far
+
+__all__ = ["far"]
 
 RIGHTS = [Right("*", "rw")]
 
@@ -27,23 +29,23 @@ def doubt(folder: Path, port: int, device: uuid.UUID = DEVICE) -> str | None:
     return asyncio.run(proof.doubt(folder, str(device), "127.0.0.1", port))
 
 
-def test_an_agent_proves_itself(far: Far) -> None:  # noqa: F811
+def test_an_agent_proves_itself(far: Far) -> None:
     assert doubt(far.folder, far.port) == ""
 
 
-def test_another_device_is_none(far: Far) -> None:  # noqa: F811
+def test_another_device_is_none(far: Far) -> None:
     told = doubt(far.folder, far.port, uuid.uuid4())
     assert told and "mismatch" in told
 
 
-def test_one_of_another_authority_is_none(far: Far, tmp_path: Path) -> None:  # noqa: F811
+def test_one_of_another_authority_is_none(far: Far, tmp_path: Path) -> None:
     other = Authority.create(tmp_path / "other")
     mine = equip(other, tmp_path / "mine", Identity(CONTROLLER, Role.CONTROLLER), RIGHTS)
     told = doubt(mine.folder, far.port)
     assert told and ("issuer" in told or "certificate" in told)
 
 
-def test_a_revoked_one_is_none(far: Far) -> None:  # noqa: F811
+def test_a_revoked_one_is_none(far: Far) -> None:
     authority = Authority.load(far.folder.parent / "ca")
     device = far.agent.credentials.certificate
     authority.revoke(f"{device.serial_number:x}")
@@ -52,11 +54,11 @@ def test_a_revoked_one_is_none(far: Far) -> None:  # noqa: F811
     assert doubt(far.folder, far.port) == "certificate revoked"
 
 
-def test_a_device_dials_nobody(far: Far) -> None:  # noqa: F811
+def test_a_device_dials_nobody(far: Far) -> None:
     assert doubt(far.folder.parent / "device", far.port) is None
 
 
-def test_damaged_credentials_are_told(far: Far) -> None:  # noqa: F811
+def test_damaged_credentials_are_told(far: Far) -> None:
     (far.folder / "cert.pem").write_text("nonsense")
     with pytest.raises(hal.InvalidArgument, match=r"cert\.pem"):
         doubt(far.folder, far.port)
@@ -71,7 +73,7 @@ def test_damaged_credentials_are_told(far: Far) -> None:  # noqa: F811
     ],
 )
 def test_who_speaks_no_tls(
-    far: Far,  # noqa: F811
+    far: Far,
     monkeypatch: pytest.MonkeyPatch,
     answer: bytes | None,
     told: str,
@@ -100,7 +102,7 @@ def test_who_speaks_no_tls(
     assert str(asyncio.run(main())).startswith(told)
 
 
-def test_nobody_there(far: Far) -> None:  # noqa: F811
+def test_nobody_there(far: Far) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         told = doubt(far.folder, unused.getsockname()[1])
