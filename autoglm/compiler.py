@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hal
 import hal.processor
@@ -21,14 +22,19 @@ from .backend import CompileOptions, backends, broken
 from .candidate import REFERENCE, Candidate, fastest
 from .cases import Check
 from .child import ChildError, Limits
+from .decoder.asked import Asked, is_language
 from .errors import AccuracyError, CompileError, Error, ModelError, TargetUnavailable
 from .importers import Source
 from .manifest import Accuracy, Latency, ModelInfo, Program
 from .prepare import Prepared, prepare
 from .ready import Clean, Pins
+from .recipes import RECIPES
 from .target import Target
 from .targets import availability
-from .trial import Checked
+from .trial import Checked, Raced
+
+if TYPE_CHECKING:
+    from .decoder.compiler import Made
 
 Progress = Callable[[str], None]
 
@@ -72,6 +78,9 @@ def compile(
     explain: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    random_weights: bool = False,
+    config: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Compile a model, check it, and write the artifact.
 
@@ -79,7 +88,8 @@ def compile(
     own.
 
     Args:
-        model: An ONNX file, or what else `autoglm.importers.read` takes.
+        model: An ONNX file, or what else `autoglm.importers.read` takes; for a language model a
+            folder of Hugging Face's, or the name of a recipe (`autoglm.recipes`).
         target: What for; several are put into one artifact.
         output: The artifact to write.
         pins: What to fix: extents, shapes, inputs that become constants.
@@ -91,6 +101,9 @@ def compile(
         explain: Also find out what engines make of operators.
         limits: Time and memory of each step.
         progress: Is told, in a few words, what is being done.
+        weights: Of a recipe: the folder that its weights come from.
+        random_weights: Of a recipe: make its weights up.
+        config: Of a recipe whose weights are made up: a ``config.json`` for another size.
 
     Raises:
         ModelError: The model cannot be read, or does not run.
@@ -102,6 +115,21 @@ def compile(
         OSError: The artifact cannot be written.
     """
     targets = [Target.parse(text) for text in ([target] if isinstance(target, str) else target)]
+    if is_language(model):
+        check = check or Check()
+        asked = Asked(
+            Path(weights) if weights else None,
+            random_weights,
+            Path(config) if config else None,
+            check.seed,
+            check.rtol,
+            check.atol,
+            threads,
+        )
+        told = limits or default_limits()
+        return _compile_language(model, targets, Path(output), asked, told, progress)
+    if weights or random_weights or config:
+        raise ModelError(f'"{os.fspath(model)}" is no recipe: there are {", ".join(RECIPES)}')
     served = {each: _serving(each, engines) for each in targets}
     with tempfile.TemporaryDirectory(prefix="autoglm-") as folder:
         work = _Work(
@@ -122,6 +150,59 @@ def compile(
 def default_limits() -> Limits:
     """Most of what is free: what is left is for everybody else."""
     return Limits(memory=int(hal.processor.info().free * 0.8))
+
+
+def _compile_language(
+    model: str | os.PathLike[str],
+    targets: Sequence[Target],
+    output: Path,
+    asked: Asked,
+    limits: Limits,
+    progress: Progress | None,
+) -> Report:
+    """The same for a language model, which one engine serves (`autoglm.decoder.compiler`)."""
+    from .decoder.compiler import check_targets, make
+
+    check_targets(model, targets)
+    with tempfile.TemporaryDirectory(prefix="autoglm-") as folder:
+        ended = child.call(
+            make, os.fspath(model), Path(folder), targets, asked, limits=limits, progress=progress
+        )
+        made: Made = ended.value
+        found = [
+            _of_language(made, ended, program, checked, asked.threads)
+            for program, checked in made.tried
+        ]
+        programs = [(each.program, each.files) for each in found]
+        artifact.write(output, made.info, programs, None, f"open-autoglm {hal.__version__}")
+    operators = made.operators
+    clean = Clean(
+        made.source.path,
+        made.info.inputs,
+        made.info.outputs,
+        operators,
+        operators,
+        made.parameters,
+        outside=True,
+        notes=(f"the weights: {made.source.details['weights']}",),
+    )
+    reasons = dict.fromkeys(map(str, targets), "the engine of language models")
+    reference, machine = found[0].program.engine, hal.processor.info()
+    size = output.stat().st_size
+    return Report(output, made.source, clean, reference, machine, found, reasons, size)
+
+
+def _of_language(
+    made: Made, ended: child.Ended, program: Program, checked: Checked | None, threads: int
+) -> Candidate:
+    found = Candidate(program, made.files, operators=made.operators, fused=made.fused, chosen=True)
+    found.size = sum(path.stat().st_size for path in made.files.values())
+    found.compile_s, found.compile_memory, found.memory = ended.seconds, ended.memory, ended.memory
+    found.checked, found.threads = checked, threads
+    if program.latency:
+        took = program.latency
+        found.raced[threads] = Raced(took.median_ms, took.p99_ms, took.calls, ())
+    return found
 
 
 def _serving(target: Target, engines: Sequence[str]) -> list[str]:

@@ -19,6 +19,8 @@ def summary(report: Report) -> str:
         for each in report.candidates
         if each.chosen
     ]
+    if report.source.family != "graph":
+        lines += report.clean.notes  # where a language model's weights come from
     return "\n".join([*lines, f"written to {report.output} ({_size(report.bytes)})"])
 
 

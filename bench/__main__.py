@@ -30,6 +30,7 @@ GROUPS = (
     "autoglm",
     "lab",
     "autoglm_serving",
+    "language_models",
 )
 RESULTS = Path(__file__).parent / "results"
 

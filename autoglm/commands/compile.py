@@ -20,6 +20,7 @@ Examples:
   autoglm-compile --model model.onnx --target cpu --target vulkan --output model.glm --explain
   autoglm-compile --model detect.onnx --shape x=1,3,640,640 --output detect.glm
   autoglm-compile --model vad.onnx --set sr=16000 --typical sequence=576 --output vad.glm
+  autoglm-compile --model qwen --weights Qwen2.5-0.5B-Instruct --output qwen.glm
   autoglm-compile --list-targets
 
 \b
@@ -63,7 +64,25 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
-@click.option("--model", metavar="MODEL", help="An ONNX file, or a program of torch.export (.pt2).")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="An ONNX file, a program of torch.export (.pt2); a folder of Hugging Face's with a"
+    " language model like Qwen2 or Qwen3, or a recipe: qwen, qwen3.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Of a recipe: a folder of Hugging Face's, from which the weights come.",
+)
+@click.option("--random-weights", is_flag=True, help="Of a recipe: make the weights up, by a seed.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Of a recipe with random weights: a config.json, for another size.",
+)
 @click.option(
     "--target",
     "targets",
@@ -190,6 +209,9 @@ def _compile(options: Mapping[str, Any]) -> Any:
             explain=options["explain"] or options["json"],
             limits=Limits(options["time_limit"], memory << 20 if memory else limits.memory),
             progress=progress,
+            weights=options["weights"],
+            random_weights=options["random_weights"],
+            config=options["config"],
         )
 
 

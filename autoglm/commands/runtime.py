@@ -309,7 +309,7 @@ def _served(path: Path, options: Mapping[str, Any]) -> Any:
         "stall": options["stall"],
     }
     if _family(path) == _FAMILY:
-        language = import_module("autoglm.serve.openai").Language
+        language = import_module("autoglm.serve.language").Language
         return language(path, options["device"], **settings)
     return Graph(path, options["device"], **settings)
 

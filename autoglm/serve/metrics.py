@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .model import Graph, Served
+from .model import Served
 
 if TYPE_CHECKING:
     from .guard import Tally
@@ -95,9 +95,8 @@ class _State(Collector):
         )
         for model in self._models:
             ready.add_metric([model.name, model.candidate], int(model.ready))
-            if isinstance(model, Graph):
-                deaths.add_metric([model.name], model.worker.deaths)
-                waiting.add_metric([model.name], model.worker.waiting)
+            deaths.add_metric([model.name], model.deaths)
+            waiting.add_metric([model.name], model.waiting)
         yield ready
         yield deaths
         yield waiting

@@ -37,6 +37,16 @@ class Served(ABC):
     def candidate(self) -> str:
         """What runs it (`dispatch.Candidate.name`); empty while nothing does."""
 
+    @property
+    @abstractmethod
+    def deaths(self) -> int:
+        """How many processes that ran it have ended without being told to."""
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Requests that have not begun."""
+
     @abstractmethod
     async def start(self) -> None:
         """Load it; returns when it is ready.
@@ -102,6 +112,16 @@ class Graph(Served):
     def candidate(self) -> str:
         """What runs it."""
         return self.worker.candidate
+
+    @property
+    def deaths(self) -> int:
+        """Of the worker's processes."""
+        return self.worker.deaths
+
+    @property
+    def waiting(self) -> int:
+        """For the worker."""
+        return self.worker.waiting
 
     async def start(self) -> None:
         """Start the worker."""

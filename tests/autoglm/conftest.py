@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from autoglm.cases import Check
 from autoglm.ready import Pins
 
 from . import models
+
+if TYPE_CHECKING:
+    from .languages import Spoken
 
 # Children import engines of megabytes of Python: what is compiled of it is kept, whatever is set.
 sys.dont_write_bytecode = False
@@ -66,3 +70,25 @@ def trained(artifacts: Path) -> Compile:
         return output
 
     return compiled
+
+
+@pytest.fixture(scope="session")
+def languages(artifacts: Path) -> Callable[[str], Spoken]:
+    """Language models by architecture, ``qwen2`` or ``qwen3``; each is made once."""
+
+    @cache
+    def made(kind: str) -> Spoken:
+        from .languages import Spoken, save  # torch and transformers take seconds to import
+
+        folder = save(kind, artifacts / kind)
+        output = artifacts / f"{kind}.glm"
+        compiler.compile(folder, output=output, threads=1)
+        return Spoken(folder, output)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def qwen(languages: Callable[[str], Spoken]) -> Spoken:
+    """A Qwen2."""
+    return languages("qwen2")

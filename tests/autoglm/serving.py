@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from autoglm.artifact import Artifact
+from autoglm.decoder.language_model import FAMILY
 from autoglm.serve.access import Access
 from autoglm.serve.application import Application
+from autoglm.serve.language import Language
 from autoglm.serve.limits import Limits
-from autoglm.serve.model import Graph
+from autoglm.serve.model import Graph, Served
 from autoglm.serve.server import Server
 from autoglm.tensor import Array
 
@@ -34,7 +37,7 @@ class Service:
         tls: For clients; None without TLS.
     """
 
-    def __init__(self, models: list[Graph], limits: Limits, access: Access | None) -> None:
+    def __init__(self, models: list[Any], limits: Limits, access: Access | None) -> None:
         self.models = models
         self.port = 0
         self.tls: ssl.SSLContext | None = None
@@ -116,13 +119,19 @@ def serving(
 ) -> Iterator[Service]:
     """A service of these artifacts."""
     access = Access(own) if own else None
-    models = [Graph(path, **settings) for path in paths]
+    models = [_model(path, settings) for path in paths]
     service = Service(models, limits or Limits(), access)
     service.start()
     try:
         yield service
     finally:
         service.stop()
+
+
+def _model(path: Path, settings: dict[str, Any]) -> Served:
+    with Artifact(path) as artifact:
+        family = artifact.manifest.model.family
+    return (Language if family == FAMILY else Graph)(path, **settings)
 
 
 def request(inputs: Mapping[str, Array], **more: Any) -> dict[str, Any]:
