@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -67,16 +67,17 @@ class Region:
             slots.append((name, kind, list(array.shape), begin))
         self._reach(end)
         for (_, _, _, offset), array in zip(slots, arrays.values(), strict=True):
-            self._at(offset, array.dtype, array.size).reshape(array.shape)[...] = array
+            if array.nbytes:
+                self._at(offset, array.dtype, array.shape)[...] = array
         return slots, end
 
     def take(self, slots: Iterable[Slot]) -> dict[str, Array]:
         """Views of arrays that the other side put into it, until it puts others."""
         found = {}
         for name, kind, shape, offset in slots:
-            dtype, size = np.dtype(kind), math.prod(shape)
-            self._reach(offset + size * dtype.itemsize)
-            found[name] = self._at(offset, dtype, size).reshape(shape)
+            dtype = np.dtype(kind)
+            self._reach(offset + math.prod(shape) * dtype.itemsize)
+            found[name] = self._at(offset, dtype, shape)
         return found
 
     def shrink(self) -> None:
@@ -89,14 +90,16 @@ class Region:
         os.close(self.descriptor)
         self._map = None
 
-    def _at(self, offset: int, dtype: np.dtype[np.generic], size: int) -> Array:
-        if not size:
-            return np.empty(0, dtype)
-        assert self._map is not None  # noqa: S101 - _reach() has made it
-        return np.frombuffer(self._map, dtype, size, offset)
+    def _at(self, offset: int, dtype: np.dtype[np.generic], shape: Sequence[int]) -> Array:
+        if not math.prod(shape):
+            return np.empty(shape, dtype)
+        view: Array = np.ndarray(shape, dtype, self._map, offset)
+        return view
 
     def _reach(self, length: int) -> None:
         """Have at least so many bytes, in the file and in the map."""
+        if length <= min(self._length, KEPT):  # the other side never takes those away
+            return
         if os.fstat(self.descriptor).st_size < length:
             os.ftruncate(self.descriptor, -(-length // mmap.PAGESIZE) * mmap.PAGESIZE)
         if self._length < length:  # views of the old map keep it

@@ -59,7 +59,7 @@ class _Lane:
         self.region = region
         self.call: _Call | None = None
         self.link: socket.socket
-        self.alarm: asyncio.TimerHandle
+        self.until = 0.0
 
 
 class Worker:
@@ -205,6 +205,7 @@ class Worker:
         """
         links, process = self._spawn()
         self._process = process
+        watch: asyncio.Future[None] | None = None
         try:
             hello = await self._receive(links[0])
             if "error" in hello:
@@ -219,9 +220,12 @@ class Worker:
                 lane.link = link
                 self._loop.add_reader(link, self._readable, lane, ended)
             self._feed()
+            watch = asyncio.ensure_future(self._watch(process))
             await ended
         finally:
             self.candidate = ""
+            if watch is not None:
+                watch.cancel()
             for link in links:
                 self._loop.remove_reader(link)
                 link.close()
@@ -282,7 +286,7 @@ class Worker:
             call.answer.set_exception(error)
             return
         lane.call = call
-        lane.alarm = self._loop.call_later(self._stall, self._stalled)
+        lane.until = self._loop.time() + self._stall
         with contextlib.suppress(ConnectionError):  # it has just died: the reader will see it
             lane.link.send(orjson.dumps({"slots": slots, "end": end}))
 
@@ -299,7 +303,6 @@ class Worker:
                 ended.set_result(None)
             self._loop.remove_reader(lane.link)
             return
-        lane.alarm.cancel()
         call, lane.call = lane.call, None
         self._alone = False
         if call is not None:
@@ -327,10 +330,17 @@ class Worker:
         else:
             call.answer.set_result(answer)
 
-    def _stalled(self) -> None:
+    async def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a process that does not answer."""
+
+        def answers() -> bool:
+            now = self._loop.time()
+            return all(lane.call is None or now < lane.until for lane in self._lanes)
+
+        while answers():  # noqa: ASYNC110 - a timer for each call would cost every call
+            await asyncio.sleep(min(1.0, self._stall / 4))
         log.error("%s: no answer in %g s, its process is killed", self.info.name, self._stall)
-        if self._process is not None:
-            self._process.kill()
+        process.kill()
 
     def _bury(self, code: int) -> None:
         """What a death means for the calls that were being made."""
@@ -342,7 +352,6 @@ class Worker:
             call, lane.call = lane.call, None
             if call is None:
                 continue
-            lane.alarm.cancel()
             if not call.answer.done():
                 self._try_again(call, how)
 
