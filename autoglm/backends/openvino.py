@@ -18,10 +18,11 @@ import numpy as np
 
 from ..backend import Availability, Backend, Compiled, CompileOptions, Executable, Files
 from ..device import Device
-from ..errors import ArtifactError, DeviceError, InputError
+from ..errors import ArtifactError, CompileError, DeviceError, InputError
 from ..manifest import Program
 from ..target import Target
-from ..tensor import Array, TensorSpec
+from ..tensor import Array
+from .signature import Signature, operators
 
 _GRAPH, _WEIGHTS = "model.xml", "model.bin"
 _REMEDY = "pip install 'open-autoglm[openvino]'"
@@ -43,6 +44,10 @@ class OpenVino(Backend):
         """Convert to IR; where the device is here, see what its plug-in makes of it."""
         import openvino
 
+        signature = Signature.of(model)
+        for spec in signature.inputs + signature.outputs:
+            if spec.dtype == "float64":
+                raise CompileError(f"{spec}: OpenVINO computes numbers of 64 bits with 32")
         core = _core()
         read = core.read_model(model)
         graph = folder / _GRAPH
@@ -54,18 +59,15 @@ class OpenVino(Backend):
                 node.get_rt_info()["layerType"].astype(str)
                 for node in made.get_runtime_model().get_ops()
             )
-        operators = Counter(node.get_type_name() for node in read.get_ops())
-        for unreal in ("Parameter", "Result", "Constant"):
-            operators.pop(unreal, None)
         for unreal in ("Input", "Output", "Const"):
             fused.pop(unreal, None)
         return Compiled(
             {_GRAPH: graph, _WEIGHTS: graph.with_suffix(".bin")},
             f"openvino {_version()}",
             tuple(f"{name}={value}" for name, value in _settings(options.threads).items()),
-            operators=dict(operators.most_common()),
+            operators=operators(model),
             fused=dict(fused.most_common()),
-            notes={"outputs": [each.any_name for each in read.outputs]},
+            notes=signature.to_notes(),
         )
 
     def devices(self) -> Sequence[Device]:
@@ -81,14 +83,15 @@ class OpenVino(Backend):
 
     def can_run(self, program: Program, device: Device) -> Availability:
         """On a processor of x86-64 or aarch64, or on an NPU."""
-        if device.kind not in {"cpu", "npu"}:
-            return Availability(False, f"OpenVINO runs on processors and NPUs, not on {device}")
+        if device.kind != Target.parse(program.target).kind:
+            return Availability(False, f"a program for {program.target} does not run on {device}")
         return _installed()
 
     def load(self, program: Program, files: Files, device: Device, threads: int) -> Executable:
         """Have the plug-in of the device compile it."""
         import openvino
 
+        signature = Signature.from_notes(program.notes)
         plugin = "CPU" if device.kind == "cpu" else device.address
         settings = _settings(threads or int(program.notes.get("threads", 0)))
         try:
@@ -102,19 +105,19 @@ class OpenVino(Backend):
             made = _core().compile_model(model, plugin, settings if plugin == "CPU" else {})
         except RuntimeError as error:
             raise DeviceError(f"{device}: OpenVINO cannot load it: {_cause(error)}") from error
-        return _Request(made, list(program.notes["outputs"]), weights)
+        return _Request(made, signature, weights)
 
 
 class _Request(Executable):
     """A compiled model, and one request, which is made again and again."""
 
-    def __init__(self, model: Any, outputs: Sequence[str], weights: Array) -> None:
-        self.inputs = tuple(_spec(each, each.any_name) for each in model.inputs)
-        self.outputs = tuple(map(_spec, model.outputs, outputs))
+    def __init__(self, model: Any, signature: Signature, weights: Array) -> None:
+        self.inputs, self.outputs = signature.inputs, signature.outputs
         self._request = model.create_infer_request()
         self._model = model
         self._weights = weights  # the model may look into it as long as it lives
-        self._inputs = {spec.name: number for number, spec in enumerate(self.inputs)}
+        ports = enumerate(model.inputs)
+        self._inputs = {name: number for number, port in ports for name in port.names}
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once."""
@@ -170,14 +173,6 @@ def _core() -> Any:
     import openvino
 
     return openvino.Core()
-
-
-def _spec(port: Any, name: str) -> TensorSpec:
-    shape = tuple(
-        extent.get_length() if extent.is_static else f"{name}_{axis}"
-        for axis, extent in enumerate(port.get_partial_shape())
-    )
-    return TensorSpec(name, port.get_element_type().to_dtype().name, shape)
 
 
 def _cause(error: Exception) -> str:

@@ -37,6 +37,7 @@ SUBJECTS: dict[str, tuple[Subject, tuple[str, ...]]] = {
     "vulkan": (Subject("iree", "vulkan"), ON_LAVAPIPE),
     "tvm": (Subject("tvm"), ()),
     "onnxruntime": (Subject("onnxruntime"), ()),
+    "openvino": (Subject("openvino"), ()),
     "mlu": (Subject("mlu", "mlu"), ()),
 }
 """By what a test is called: what is tried, and by which checks; all where none are named."""
@@ -46,6 +47,7 @@ REFUSED: dict[str, set[str]] = {
     "vulkan": set(),
     "tvm": set(),
     "onnxruntime": set(),
+    "openvino": {"values_double"},
 }
 """Models that a back end may refuse, saying why."""
 
