@@ -351,11 +351,9 @@ class _Work:
         """Note the best number of threads, and how fast that is."""
         found.threads = min(found.raced, key=lambda count: found.raced[count].median_ms)
         best = found.best
-        found.program = replace(
-            found.program,
-            latency=Latency(best.median_ms, best.p99_ms, best.calls, self.machine.model),
-            notes={**found.program.notes, "threads": found.threads},
-        )
+        model = self.machine.model
+        latency = Latency(best.median_ms, best.p99_ms, best.calls, model, found.threads)
+        found.program = replace(found.program, latency=latency)
 
     def write(self, output: Path, keep_source: bool) -> Report:
         """Write what was chosen."""

@@ -35,7 +35,8 @@ def load(
         path: An artifact.
         device: The number, or the kind (``cpu``, ``vulkan`` ...), of the only device to use; None
             for the one on which it is expected to be fastest, and the next when that one fails.
-        threads: For one call, where the device is the processor; 0 for every one.
+        threads: For one call, where the device is the processor; 0 for as many as were best when
+            it was compiled, else every one.
         without: Names of candidates that are not to be used (`Candidate.name`).
 
     Returns:
@@ -178,11 +179,13 @@ class Loaded:
     def _next(self) -> Executable:
         while self._waiting:
             self.candidate = self._waiting.pop(0)
-            files = ArtifactFiles(self._artifact, self.candidate.program)
+            program = self.candidate.program
+            files = ArtifactFiles(self._artifact, program)
+            threads = self._threads or (program.latency.threads if program.latency else 0)
             try:
                 files.check()
-                executable = backend(self.candidate.program.backend).load(
-                    self.candidate.program, files, self.candidate.device, self._threads
+                executable = backend(program.backend).load(
+                    program, files, self.candidate.device, threads
                 )
             except (Error, OSError, MemoryError) as error:
                 files.close()

@@ -75,12 +75,14 @@ class Latency:
         p99_ms: Milliseconds.
         calls: How many were timed.
         machine: Which machine that was.
+        threads: How many each call had: the number that was best there; 0 for every one.
     """
 
     median_ms: float
     p99_ms: float
     calls: int
     machine: str
+    threads: int = 0
 
 
 @dataclass(frozen=True)

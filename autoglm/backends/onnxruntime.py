@@ -84,7 +84,7 @@ class OnnxRuntime(Backend):
         """Make a session."""
         import onnxruntime
 
-        threads = threads or int(program.notes.get("threads", 0)) or hal.processor.info().cores
+        threads = threads or hal.processor.info().cores
         level = "all"
         model = files.view(_MODEL)
         outside = {_WEIGHTS: files.view(_WEIGHTS)} if _WEIGHTS in program.files else {}

@@ -93,7 +93,7 @@ class OpenVino(Backend):
 
         signature = Signature.from_notes(program.notes)
         plugin = "CPU" if device.kind == "cpu" else device.address
-        settings = _settings(threads or int(program.notes.get("threads", 0)))
+        settings = _settings(threads)
         try:
             weights = _as_if_writable(np.frombuffer(files.view(_WEIGHTS), np.uint8))
             model = _core().read_model(

@@ -34,7 +34,7 @@ PROGRAM = Program(
     ("-O3",),
     Accuracy("onnxruntime 1", 7, 1e-3, 1e-5, 2e-6),
     "",
-    Latency(1.5, 2.5, 100, "a machine"),
+    Latency(1.5, 2.5, 100, "a machine", 2),
     {"entry": "main"},
 )
 

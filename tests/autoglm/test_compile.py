@@ -156,6 +156,7 @@ def test_shapes_are_pinned_and_several_targets_share_a_file(perceptron: Path, ou
         assert [str(spec) for spec in read.manifest.model.inputs] == ["x: float32[2, 16]"]
         assert read.manifest.source == ""
     assert first.latency
+    assert first.latency.threads >= 1
     assert portable.latency
     assert set(first.features) <= hal.processor.info().features
     assert portable.features == (), "what is optimised for any processor needs nothing"
