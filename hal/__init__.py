@@ -55,6 +55,7 @@ from .registry import (
     drivers,
     load_driver,
     load_drivers,
+    source_archive,
     unbind,
     version,
 )
@@ -142,6 +143,7 @@ __all__ = [
     "names",
     "open",
     "register_driver",
+    "source_archive",
     "unbind",
     "unregister_driver",
     "version",

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from . import _core
 from .attributes import Attribute
+from .errors import NotFound
 
 __all__ = [
     "DriverInfo",
@@ -19,6 +21,7 @@ __all__ = [
     "drivers",
     "load_driver",
     "load_drivers",
+    "source_archive",
     "unbind",
     "version",
 ]
@@ -109,6 +112,19 @@ def load_driver(path: str | os.PathLike[str]) -> None:
 def driver_dir() -> str:
     """The library's own driver folder."""
     return _core.driver_dir()
+
+
+def source_archive() -> Path:
+    """What libhal is built from, a tar file: for libhal.a on another machine (docs/light.md).
+
+    Raises:
+        NotFound: This libhal came without it.
+    """
+    folder = Path(driver_dir()).parents[2] / "share" / "hal"
+    path = folder / f"libhal-{version()}.tar.xz"
+    if not path.is_file():
+        raise NotFound(f'find "{path}": this libhal was installed without its source')
+    return path
 
 
 def bind(name: str, uri: str) -> None:
