@@ -17,7 +17,8 @@ function(hal_join out)
 endfunction()
 
 set(hal_static_drivers ${hal_drivers})
-list(REMOVE_ITEM hal_static_drivers hal) # OpenSSL stays outside
+# What needs OpenSSL, or loads shared objects by itself, stays outside.
+list(REMOVE_ITEM hal_static_drivers hal verilated)
 list(TRANSFORM hal_static_drivers REPLACE "(.+)" "X(\\1)" OUTPUT_VARIABLE hal_builtin)
 list(JOIN hal_builtin " " hal_builtin)
 

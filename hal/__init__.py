@@ -37,6 +37,7 @@ from .errors import (
     Unsupported,
     WouldBlock,
 )
+from .gemm import Gemm
 from .gpio import Gpio, GpioChip, GpioEvent, GpioLine
 from .hwmon import Hwmon, Sensor
 from .i2c import I2c, I2cAnswer
@@ -89,6 +90,7 @@ __all__ = [
     "Export",
     "Field",
     "Forked",
+    "Gemm",
     "Gpio",
     "GpioChip",
     "GpioEvent",
