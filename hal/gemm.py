@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products of int8 matrices on an FPGA: the face of devices of the driver ``gemm`` (docs/fpga.md)."""
+"""Products of int8 matrices on an FPGA: the face of the driver ``gemm`` (docs/fpga.md)."""
 
 from __future__ import annotations
 

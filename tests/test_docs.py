@@ -26,7 +26,7 @@ FRAGMENTS = [
     *("cache", "dmabuf", "gpio", "hwmon", "i2c", "iio", "led", "memory", "mmio", "pwm", "record"),
     *("sim", "spi", "uart", "vfio"),
 ]
-RUNS = ("cache", "memory", "mmio", "record", "registers", "sim")
+RUNS = ("cache", "fpga", "memory", "mmio", "record", "registers", "sim")
 
 
 def blocks(language: str, pages: list[Path] = PAGES, part: str = "") -> list[object]:

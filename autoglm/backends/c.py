@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import platform
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -22,14 +23,16 @@ from ..backend import Availability, Backend, Compiled, CompileOptions, Executabl
 from ..device import Device
 from ..errors import ArtifactError, CompileError, DeviceError
 from ..light.emit import executable, shared_object
-from ..light.generate import engine, generate, nbytes
-from ..light.toolchain import FAST, builds_libhal, toolchain
+from ..light.generate import Generated, engine, generate, nbytes
+from ..light.toolchain import FAST, Toolchain, builds_libhal, toolchain
 from ..manifest import Program
 from ..target import Target
 from ..tensor import Array, TensorSpec
 
 SHARED_OBJECT = "model.so"
 PROGRAM = "model"
+LARGEST = 1_000_000
+"""Weights of a model that is compiled for ``cpu``."""
 
 
 class CBackend(Backend):
@@ -55,6 +58,8 @@ class CBackend(Backend):
     ) -> Compiled:
         """Compile; the code runs on one thread, whatever the options say."""
         del options
+        if target.kind == "cpu":
+            _refuse_slow(model)
         generated = generate(model)
         chain = toolchain(target)
         if chain is None:
@@ -71,11 +76,7 @@ class CBackend(Backend):
             options=(*FAST, *chain.flags),
             features=target.features,
             operators=generated.operators,
-            notes={
-                "machine": chain.machine,
-                "inputs": [spec.to_json() for spec in generated.inputs],
-                "outputs": [spec.to_json() for spec in generated.outputs],
-            },
+            notes=notes_of(generated, chain),
         )
 
     def devices(self) -> Sequence[Device]:
@@ -110,6 +111,31 @@ class CBackend(Backend):
         if chain is None:
             raise DeviceError(f"no machine runs a program for {program.notes['machine']}")
         return _Started([*chain.emulator, str(files.path(PROGRAM))], inputs, outputs)
+
+
+def _refuse_slow(model: Path) -> None:
+    """Where there are engines for the processor, plain loops are of use for small models only."""
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    shapes = {each.name: each.dims for each in graph.initializer}
+    pictures = any(
+        node.op_type == "Conv" and len(shapes.get(node.input[1], ())) > 3 for node in graph.node
+    )
+    if pictures or sum(map(math.prod, shapes.values())) > LARGEST:
+        raise CompileError(
+            "plain loops are slower than an engine where a model has convolutions over pictures or"
+            f" more than {LARGEST} weights"
+        )
+
+
+def notes_of(generated: Generated, chain: Toolchain) -> dict[str, Any]:
+    """What `CBackend.load` needs to know of a program."""
+    return {
+        "machine": chain.machine,
+        "inputs": [spec.to_json() for spec in generated.inputs],
+        "outputs": [spec.to_json() for spec in generated.outputs],
+    }
 
 
 def _specs(program: Program, which: str) -> tuple[TensorSpec, ...]:

@@ -21,6 +21,7 @@ Examples:
   autoglm-compile --model detect.onnx --shape x=1,3,640,640 --output detect.glm
   autoglm-compile --model vad.onnx --set sr=16000 --typical sequence=576 --output vad.glm
   autoglm-compile --model qwen --weights Qwen2.5-0.5B-Instruct --output qwen.glm
+  autoglm-compile --model vad.onnx --target riscv64 --emit executable --output vad
   autoglm-compile --list-targets
 
 \b
@@ -134,6 +135,14 @@ def _shape(text: str) -> tuple[int, ...]:
 @click.option("--rtol", default=1e-3, show_default=True, help="Relative tolerance of the check.")
 @click.option("--atol", default=1e-4, show_default=True, help="Absolute tolerance of the check.")
 @click.option(
+    "--emit",
+    type=click.Choice(["executable", "library"]),
+    help="Not an artifact but a program, or a library in C, without Python (docs/light.md).",
+)
+@click.option(
+    "--weights-beside", is_flag=True, help="--emit puts the weights into a file of their own."
+)
+@click.option(
     "--engine", "engines", multiple=True, metavar="NAME", help="Try only this one; may be repeated."
 )
 @click.option(
@@ -171,6 +180,8 @@ def cli(**options: Any) -> int:
         return _list_targets(options["json"])
     if not options["model"] or not options["output"]:
         raise click.UsageError("--model and --output are needed (or --list-targets)")
+    if options["emit"]:
+        return _emit(options)
     from ..explain import as_dict, as_text, summary
 
     report = _compile(options)
@@ -183,36 +194,66 @@ def cli(**options: Any) -> int:
 
 def _compile(options: Mapping[str, Any]) -> Any:
     from .. import compiler
-    from ..cases import Check, arrays
-    from ..child import Limits
-    from ..ready import Pins
     from .progress import Progress
 
-    limits = compiler.default_limits()
-    memory = options["memory_limit"]
     with Progress(quiet=options["quiet"]) as progress:
         return compiler.compile(
             options["model"],
             options["targets"],
             output=options["output"],
-            pins=Pins(options["dims"], options["shapes"], options["values"]),
-            check=Check(
-                options["seed"],
-                options["rtol"],
-                options["atol"],
-                options["typical"],
-                arrays(options["inputs"]) if options["inputs"] else None,
-            ),
             engines=options["engines"],
             threads=options["threads"],
             keep_source=not options["no_source"],
             explain=options["explain"] or options["json"],
-            limits=Limits(options["time_limit"], memory << 20 if memory else limits.memory),
             progress=progress,
             weights=options["weights"],
             random_weights=options["random_weights"],
             config=options["config"],
+            **_told(options),
         )
+
+
+def _emit(options: Mapping[str, Any]) -> int:
+    from ..light.deliver import deliver
+    from .progress import Progress
+
+    if len(options["targets"]) > 1:
+        raise click.UsageError("--emit makes one program: give one --target")
+    with Progress(quiet=options["quiet"]) as progress:
+        made = deliver(
+            options["model"],
+            options["targets"][0],
+            options["emit"],
+            options["output"],
+            weights_beside=options["weights_beside"],
+            progress=progress,
+            **_told(options),
+        )
+    as_dict = {**vars(made), "output": str(made.output)}
+    click.echo(json_module.dumps(as_dict, indent=2) if options["json"] else str(made))
+    return 0
+
+
+def _told(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What is fixed, how it is checked, and the limits: alike for whatever is made."""
+    from .. import compiler
+    from ..cases import Check, arrays
+    from ..child import Limits
+    from ..ready import Pins
+
+    limits = compiler.default_limits()
+    memory = options["memory_limit"]
+    return {
+        "pins": Pins(options["dims"], options["shapes"], options["values"]),
+        "check": Check(
+            options["seed"],
+            options["rtol"],
+            options["atol"],
+            options["typical"],
+            arrays(options["inputs"]) if options["inputs"] else None,
+        ),
+        "limits": Limits(options["time_limit"], memory << 20 if memory else limits.memory),
+    }
 
 
 def _list_targets(json: bool) -> int:

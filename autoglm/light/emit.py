@@ -14,61 +14,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ..errors import TargetUnavailable
-from ..target import Target
-from .generate import Generated, generate, header, place_weights, table
-from .toolchain import FAST, Toolchain, libhal, toolchain
+from .generate import Generated, header, place_weights, table
+from .toolchain import FAST, Toolchain, libhal
 
 HERE = Path(__file__).parent
-FORMS = ("executable", "library")
-"""What `emit` makes."""
-
-
-def emit(
-    model: Path,
-    target: Target,
-    form: str,
-    output: Path,
-    *,
-    weights_beside: bool = False,
-    name: str = "",
-) -> Generated:
-    """Make a program, or a library, of a model.
-
-    Args:
-        model: An ONNX file whose extents are all fixed.
-        target: ``cpu``, ``aarch64`` or ``riscv64``.
-        form: One of `FORMS`.
-        output: The program's path, or the library's folder.
-        weights_beside: Keep the weights in a file: ``OUTPUT.weights``, or ``NAME.weights`` in the
-            library's folder.
-        name: Of the model; the stem of ``output`` without.
-
-    Returns:
-        What it was made of.
-
-    Raises:
-        TargetUnavailable: There is no compiler for the target; the sentence says which.
-        CompileError: The model cannot be turned into C, or does not compile.
-    """
-    chain = toolchain(target)
-    if chain is None:
-        raise TargetUnavailable(f"there is no C compiler for {target}: cpu, aarch64, riscv64")
-    missing = chain.missing()
-    if missing:
-        raise TargetUnavailable(f"{target}: {missing}")
-    generated = generate(model, name or output.stem)
-    if form == "library":
-        _library(generated, chain, output, weights_beside)
-    else:
-        executable(generated, chain, output, weights_beside)
-    return generated
 
 
 def executable(
     generated: Generated, chain: Toolchain, output: Path, weights_beside: bool = False
 ) -> None:
-    """Make a static program.
+    """Make a static program; weights that are not inside are in ``OUTPUT.weights``.
 
     Raises:
         CompileError: It, or libhal, does not compile.
@@ -86,12 +41,19 @@ def executable(
         output.with_name(f"{output.name}.weights").write_bytes(generated.weights)
 
 
-def _library(generated: Generated, chain: Toolchain, output: Path, beside: bool) -> None:
+def library(
+    generated: Generated, chain: Toolchain, output: Path, weights_beside: bool = False
+) -> None:
+    """Make a library, a folder; weights that are not inside are in ``NAME.weights`` there.
+
+    Raises:
+        CompileError: It, or libhal, does not compile.
+    """
     hal = libhal(chain)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        objects = _objects(generated, chain, folder, f"{generated.name}_model", beside)
+        objects = _objects(generated, chain, folder, f"{generated.name}_model", weights_beside)
         objects += _runtime(chain, folder, hal.include, ("stream.c",))
         made = folder / f"lib{generated.name}.a"
         shutil.copy(hal.archive, made)
@@ -99,7 +61,7 @@ def _library(generated: Generated, chain: Toolchain, output: Path, beside: bool)
         _put(made, output / made.name)
     (output / f"{generated.name}.h").write_text(header(generated), "utf-8")
     shutil.copy(HERE / "glm.h", output / "glm.h")
-    if beside:
+    if weights_beside:
         (output / f"{generated.name}.weights").write_bytes(generated.weights)
 
 

@@ -81,11 +81,11 @@ def generate(model: Path, name: str = "") -> Generated:
     Raises:
         CompileError: An extent is dynamic, or the generator does not know an operator.
     """
+    loaded = _folded(model)
+    inputs, outputs = _specs(loaded)
     from emx_onnx_cgen.compiler import Compiler, CompilerOptions
     from emx_onnx_cgen.errors import CompilerError
 
-    loaded = _folded(model)
-    inputs, outputs = _specs(loaded)
     try:
         code, weights = Compiler(
             CompilerOptions(model_name="model", large_weight_threshold=1)

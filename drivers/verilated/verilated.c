@@ -44,6 +44,7 @@ struct verilated {
     bool ends;
     atomic_int callers; /* who wants the lock: the clock lets them */
     int event;          /* rings when the interrupt rises */
+    bool wired;         /* the library owns the event */
 };
 
 static struct verilated *verilated_of(const struct hal_device *dev)
@@ -224,6 +225,8 @@ static ssize_t verilated_read(struct hal_device *dev, void *buf, size_t len, hal
     if (len < sizeof(sim->interrupts))
         return hal_fail(-EINVAL, "read", hal_device_uri(dev),
                         "the count of interrupts has 4 bytes; room for %zu was given", len);
+    if (!sim->wired)
+        return hal_fail(-EOPNOTSUPP, "read", hal_device_uri(dev), "opened with irq=false");
     if (read(sim->event, &rung, sizeof(rung)) < 0)
         return -errno;
     begin_access(sim);
@@ -272,6 +275,11 @@ static const struct hal_attribute attributes[] = {
      .min = 0,
      .max = INT32_MAX,
      .initial = "4096"},
+    {.name = "irq",
+     .doc = "Whether its interrupt is wired; without, there is no descriptor and nothing to read.",
+     .type = HAL_TYPE_BOOL,
+     .access = HAL_ATTR_OPEN,
+     .initial = "true"},
     {.name = "cycles",
      .doc = "Clocks since it was opened.",
      .type = HAL_TYPE_INT,
@@ -324,6 +332,8 @@ static void forget(struct verilated *sim)
 {
     if (sim->instance)
         sim->model->destroy(sim->instance);
+    if (!sim->wired && sim->event >= 0)
+        close(sim->event);
     if (sim->library)
         dlclose(sim->library);
     pthread_cond_destroy(&sim->accessed);
@@ -333,7 +343,7 @@ static void forget(struct verilated *sim)
 
 static int start(struct hal_device *dev, struct verilated *sim)
 {
-    struct hal_value run;
+    struct hal_value run, wired;
     int err = load_model(dev, sim);
 
     if (err)
@@ -344,11 +354,15 @@ static int start(struct hal_device *dev, struct verilated *sim)
     sim->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (sim->event < 0)
         return -errno;
-    hal_device_set_fd(dev, sim->event);
-    err = hal_device_option(dev, "run", &run);
+    err = hal_device_option(dev, "irq", &wired);
+    if (err >= 0)
+        err = hal_device_option(dev, "run", &run);
     if (err < 0)
         return err;
     sim->run = (uint32_t)run.i;
+    sim->wired = wired.b;
+    if (sim->wired)
+        hal_device_set_fd(dev, sim->event);
     return -pthread_create(&sim->clock, NULL, run_clock, sim);
 }
 
@@ -359,6 +373,7 @@ static int verilated_init(struct hal_device *dev)
 
     if (!sim)
         return -ENOMEM;
+    sim->event = -1;
     pthread_mutex_init(&sim->lock, NULL);
     pthread_cond_init(&sim->accessed, NULL);
     err = start(dev, sim);

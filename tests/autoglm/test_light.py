@@ -5,37 +5,42 @@ Runtime.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+import sys
 import termios
 import threading
 import tty
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 import hal
-from autoglm.backend import CompileOptions, Files
+from autoglm.backend import CompileOptions
 from autoglm.backends.c import CBackend
+from autoglm.cleanup import clean
 from autoglm.device import Device
 from autoglm.errors import ArtifactError, CompileError, TargetUnavailable
 from autoglm.light import generate as generating
-from autoglm.light.emit import HERE, emit, executable
+from autoglm.light.deliver import deliver
+from autoglm.light.emit import HERE, executable
 from autoglm.light.generate import Generated, generate, identifier, nbytes
 from autoglm.light.toolchain import toolchain
 from autoglm.manifest import Program
+from autoglm.ready import Pins
 from autoglm.target import Target
 from autoglm.tensor import Array
+from autoglm.trial import Built
 from tests.native import ROOT, run
 from tests.needs import needs
+
+from . import models
 
 pytestmark = pytest.mark.timeout(600)
 NAMES = ("mlp", "vad", "cls")
@@ -45,73 +50,21 @@ RTOL, ATOL = 1e-4, 1e-5
 # ---- models --------------------------------------------------------------------------------------
 
 
-def write_mlp(path: Path, features: int | str = 64) -> None:
-    """Two layers and a softmax, of seeded weights."""
-    random = np.random.default_rng(7)
-
-    def weight(name: str, *shape: int) -> onnx.TensorProto:
-        return numpy_helper.from_array(random.standard_normal(shape).astype(np.float32) / 4, name)
-
-    width = features if isinstance(features, int) else 64
-    graph = helper.make_graph(
-        [
-            helper.make_node("Gemm", ["x", "w1", "b1"], ["h"]),
-            helper.make_node("Relu", ["h"], ["r"]),
-            helper.make_node("Gemm", ["r", "w2", "b2"], ["z"]),
-            helper.make_node("Softmax", ["z"], ["y"], axis=1),
-        ],
-        "mlp",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, features])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10])],
-        [weight("w1", width, 32), weight("b1", 32), weight("w2", 32, 10), weight("b2", 10)],
-    )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
-    )
-
-
-def packaged(package: str, file: str) -> onnx.ModelProto:
-    """A trained model out of its package (tools/models.txt)."""
-    spec = find_spec(package)
-    assert spec and spec.origin, f"{package} is not installed (tools/models.txt; make venv does it)"
-    return onnx.load(Path(spec.origin).parent / file)
-
-
-def pin(model: onnx.ModelProto, **shapes: tuple[int, ...]) -> None:
-    """Fix the extents of inputs; what was said of outputs is forgotten."""
-    for value in model.graph.input:
-        if value.name in shapes:
-            for extent, number in zip(
-                value.type.tensor_type.shape.dim, shapes[value.name], strict=True
-            ):
-                extent.dim_value = number
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-
-
-def write_vad(path: Path) -> None:
-    """silero-vad: is there speech in 512 samples; with a state that is carried on."""
-    model = packaged("silero_vad", "data/silero_vad_16k_op15.onnx")
-    pin(model, input=(1, 576), state=(2, 1, 128))
-    rate = next(value for value in model.graph.input if value.name == "sr")
-    model.graph.input.remove(rate)
-    model.graph.initializer.append(numpy_helper.from_array(np.array(16000, np.int64), "sr"))
-    onnx.save(model, path)
-
-
-def write_cls(path: Path) -> None:
-    """PP-OCR's classifier: is a line of text upside down."""
-    model = packaged("rapidocr", "models/ch_ppocr_mobile_v2.0_cls_mobile.onnx")
-    pin(model, x=(1, 3, 48, 192))
-    onnx.save(model, path)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models that are ready: every extent is fixed."""
     folder = tmp_path_factory.mktemp("light")
-    write_mlp(folder / "mlp.onnx")
-    write_vad(folder / "vad.onnx")
-    write_cls(folder / "cls.onnx")
+    sources = {
+        "mlp": (models.perceptron(folder / "source.onnx"), Pins({"batch": 1})),
+        "vad": (
+            models.silero_vad(),
+            Pins(shapes={"input": (1, 576), "state": (2, 1, 128)}, values={"sr": 16000}),
+        ),
+        "cls": (models.ocr_classifier(), Pins(shapes={"x": (1, 3, 48, 192)})),
+    }
+    for name, (source, pins) in sources.items():
+        (folder / "clean").mkdir(exist_ok=True)
+        clean(source, folder / "clean", pins).path.rename(folder / f"{name}.onnx")
     return folder
 
 
@@ -173,7 +126,7 @@ def started(words: list[str], data: bytes = b"") -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize(
     ("machine", "name"),
-    [("aarch64", "vad"), ("aarch64", "cls"), ("riscv64", "vad"), ("riscv64", "mlp")],
+    [("aarch64", "vad"), ("aarch64", "cls"), ("riscv64", "mlp")],
 )
 def test_program_of_another_machine(
     machine: str, name: str, folder: Path, code: Mapping[str, Generated], tmp_path: Path
@@ -239,7 +192,7 @@ def test_a_serial_line_on_both_sides(mlp: Path, folder: Path) -> None:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(theirs, rest) :]
-        while len(received) < 3 * 40:
+        while len(received) < 3 * 16:
             received.extend(os.read(theirs, 4096))
 
     uri = f"uart:{os.ttyname(ours)}?baud=115200"
@@ -251,7 +204,7 @@ def test_a_serial_line_on_both_sides(mlp: Path, folder: Path) -> None:
     os.close(theirs)
     assert (done.returncode, done.stderr) == (0, b"")
     want = wanted(folder / "mlp.onnx", inputs)["y"]
-    got = np.frombuffer(bytes(received), np.float32).reshape(3, 1, 10)
+    got = np.frombuffer(bytes(received), np.float32).reshape(3, 1, 4)
     np.testing.assert_allclose(got, np.stack([want] * 3), RTOL, ATOL)
 
 
@@ -265,19 +218,19 @@ def test_memory_on_both_sides(
     needs(chain.compiler, *(["qemu-riscv64-static"] if chain.prefix else []))
     executable(code["mlp"], chain, tmp_path / "mlp")
     inputs = inputs_of(folder / "mlp.onnx")
-    (tmp_path / "in").write_bytes(inputs["x"].tobytes() + bytes(4096 - 256))
+    (tmp_path / "in").write_bytes(inputs["x"].tobytes() + bytes(4096 - 64))
     (tmp_path / "out").write_bytes(bytes(4096))
     ends = ["-i", f"mmio:{tmp_path}/in", "-o", f"mmio:{tmp_path}/out", "-n", "2"]
     done = started([*chain.emulator, str(tmp_path / "mlp"), *ends])
     assert (done.returncode, done.stderr) == (0, b"")
-    got = np.frombuffer((tmp_path / "out").read_bytes()[:40], np.float32)
+    got = np.frombuffer((tmp_path / "out").read_bytes()[:16], np.float32)
     np.testing.assert_allclose(got, wanted(folder / "mlp.onnx", inputs)["y"][0], RTOL, ATOL)
 
 
 @pytest.mark.parametrize(
     ("words", "data", "status", "says"),
     [
-        ([], bytes(100), 1, 'read "-": it ends after 100 bytes of 256'),
+        ([], bytes(100), 1, 'read "-": it ends after 36 bytes of 64'),
         (["-i", "/nowhere"], b"", 1, 'open "/nowhere": No such file'),
         (["-i", "uarz:/dev/ttyS0"], b"", 1, 'did you mean "uart"'),
         (["-o", "loopback:?no=1"], b"", 1, "no"),
@@ -302,7 +255,7 @@ def test_what_goes_wrong_is_said(
     sanitized: Path,
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "short").write_bytes(bytes(100))
+    (tmp_path / "short").write_bytes(bytes(36))
     program = sanitized if kind == "sanitized" else mlp
     done = started([str(program), *(w.format(short=tmp_path / "short") for w in words)], data)
     assert done.returncode == status, done.stderr
@@ -317,8 +270,8 @@ def sanitized(folder: Path, code: Mapping[str, Generated]) -> Path:
     (folder / "model.c").write_text(code["mlp"].code, "utf-8")
     text = generating.table(code["mlp"], "glm_program", "model.c", loads=True)
     (folder / "table.c").write_text(text, "utf-8")
-    options = ("-std=c11", "-D_GNU_SOURCE", "-O0", "-g", "-fsanitize=address,undefined")
-    options += ("-fno-sanitize-recover=all", f"-I{native}/include", f"-I{HERE}")
+    options = ["-std=c11", "-D_GNU_SOURCE", "-O0", "-g", "-fsanitize=address,undefined"]
+    options += ["-fno-sanitize-recover=all", f"-I{native}/include", f"-I{HERE}"]
     strict = ("-Wall", "-Wextra", "-Wpedantic", "-Wmissing-prototypes", "-Wvla", "-Werror")
     objects = [folder / "main.o", folder / "stream.o", folder / "table.o"]
     for source, made in zip((HERE / "main.c", HERE / "stream.c"), objects, strict=False):
@@ -342,9 +295,33 @@ def test_sanitized_program_computes(
 
 def test_list(mlp: Path) -> None:
     assert started([str(mlp), "--list"]).stdout.decode().splitlines() == [
-        "input\tx\tfloat32[1, 64]\t256 bytes",
-        "output\ty\tfloat32[1, 10]\t40 bytes",
+        "input\tx\tfloat32[1, 16]\t64 bytes",
+        "output\ty\tfloat32[1, 4]\t16 bytes",
     ]
+
+
+# ---- what a user types ---------------------------------------------------------------------------
+
+
+def command(*words: str | Path) -> dict[str, Any]:
+    """autoglm-compile, which must succeed; what it says as JSON."""
+    code = "from autoglm.commands.compile import main; main()"
+    return json.loads(run(sys.executable, "-c", code, "--quiet", *words))  # type: ignore[no-any-return]
+
+
+def test_program_of_a_trained_model(tmp_path: Path) -> None:
+    """silero-vad for riscv64: read, pinned, turned into C, compiled, linked, checked."""
+    needs("riscv64-linux-gnu-gcc", "qemu-riscv64-static")
+    made = command(
+        *("--model", models.silero_vad(), "--set", "sr=16000", "--shape", "input=1,576"),
+        *("--shape", "state=2,1,128", "--target", "c -device=rv64"),
+        *("--emit", "executable", "--output", tmp_path / "vad", "--json"),
+    )
+    assert made["size"] == (tmp_path / "vad").stat().st_size
+    assert made["worst"] < 1e-4
+    elf = run("readelf", "--file-header", "--program-headers", tmp_path / "vad")
+    assert "RISC-V" in elf
+    assert "INTERP" not in elf
 
 
 # ---- libraries, weights --------------------------------------------------------------------------
@@ -375,9 +352,15 @@ def test_library(machine: str, beside: bool, folder: Path, tmp_path: Path) -> No
     assert chain
     needs(chain.compiler, *(["qemu-riscv64-static"] if chain.prefix else []))
     place = tmp_path / "digits"
-    emit(folder / "mlp.onnx", Target(machine), "library", place, weights_beside=beside)
-    made = {"digits.h", "glm.h", "libdigits.a"} | ({"digits.weights"} if beside else set())
-    assert {path.name for path in place.iterdir()} == made
+    made = command(
+        *("--model", folder / "source.onnx", "--dim", "batch=1", "--target", machine),
+        *("--emit", "library", "--output", place, "--json"),
+        *(["--weights-beside"] if beside else []),
+    )
+    assert made["worst"] < 1e-5
+    assert (made["name"], made["unchecked"]) == ("digits", "")
+    files = {"digits.h", "glm.h", "libdigits.a"} | ({"digits.weights"} if beside else set())
+    assert {path.name for path in place.iterdir()} == files
     (tmp_path / "app.c").write_text(APPLICATION, "utf-8")
     strict = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
     words = (f"-I{place}", tmp_path / "app.c", f"-L{place}", "-ldigits", "-lm", "-lpthread")
@@ -417,22 +400,6 @@ def test_weights_beside(folder: Path, code: Mapping[str, Generated], tmp_path: P
 
 # ---- the back end --------------------------------------------------------------------------------
 
-
-class Folder(Files):
-    """The files of a program, as an artifact would give them."""
-
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self.files = files
-
-    def view(self, name: str) -> memoryview:
-        return memoryview(self.path(name).read_bytes())
-
-    def path(self, name: str) -> Path:
-        if name not in self.files:
-            raise ArtifactError(f"no file {name!r}")
-        return self.files[name]
-
-
 PROCESSOR = Device(0, "cpu", "this machine's", "")
 
 
@@ -449,7 +416,7 @@ def test_back_end(target: str, folder: Path, tmp_path: Path) -> None:
     assert back_end.can_run(program, PROCESSOR).here
     gpu = Device(1, "cuda", "a GPU", "")
     assert not back_end.can_run(program, gpu).here
-    loaded = back_end.load(program, Folder(compiled.files), PROCESSOR, 1)
+    loaded = back_end.load(program, Built(compiled.files), PROCESSOR, 1)
     for seed in range(3):
         inputs = inputs_of(folder / "mlp.onnx", seed)
         assert_near(loaded.run(inputs), wanted(folder / "mlp.onnx", inputs))
@@ -465,7 +432,7 @@ def test_program_that_is_none(folder: Path, tmp_path: Path) -> None:
     spec = {"name": "x", "dtype": "float32", "shape": [1]}
     notes: dict[str, Any] = {"machine": platform.machine(), "inputs": [spec], "outputs": [spec]}
     shared = Program("cpu", "c", "", {"model.so": "model.so"}, notes=notes)
-    files = Folder({"model.so": tmp_path / "model.so", "model": tmp_path / "model"})
+    files = Built({"model.so": tmp_path / "model.so", "model": tmp_path / "model"})
     with pytest.raises(ArtifactError, match="load the compiled model"):
         CBackend().load(shared, files, PROCESSOR, 1)
     with pytest.raises(ArtifactError, match="what its inputs are"):
@@ -483,14 +450,19 @@ def test_compiler_that_is_missing(monkeypatch: pytest.MonkeyPatch, folder: Path)
         " (apt install gcc-riscv64-linux-gnu libc6-dev-riscv64-cross)"
     )
     with pytest.raises(TargetUnavailable, match="gcc-riscv64-linux-gnu"):
-        emit(folder / "mlp.onnx", Target("riscv64"), "executable", folder / "none")
+        deliver(folder / "mlp.onnx", "riscv64", "executable", folder / "none")
+    with pytest.raises(TargetUnavailable, match="cuda cannot run C"):
+        deliver(folder / "mlp.onnx", "cuda", "executable", folder / "none")
+    assert not (folder / "none").exists()
     assert CBackend().can_compile(Target("cuda")) is None
 
 
 def test_models_that_cannot_be_c(tmp_path: Path) -> None:
-    write_mlp(tmp_path / "dynamic.onnx", "n")
-    with pytest.raises(CompileError, match=r"'x' is \[1, n\]; .* pin it"):
+    models.perceptron(tmp_path / "dynamic.onnx")
+    with pytest.raises(CompileError, match=r"'x' is \[batch, 16\]; .* pin it"):
         generate(tmp_path / "dynamic.onnx")
+    with pytest.raises(CompileError, match="convolutions over pictures"):
+        CBackend().compile(models.ocr_classifier(), Target("cpu"), CompileOptions(), tmp_path)
     (tmp_path / "none.onnx").write_bytes(b"nothing")
     with pytest.raises(CompileError, match="cannot read the model"):
         generate(tmp_path / "none.onnx")
