@@ -206,7 +206,7 @@ static ssize_t deliver(const struct run *run, const struct slot *slot)
 static struct slot *find(struct slot *slots, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
-        if (!strcmp(slots[i].tensor->name, name))
+        if (slots[i].tensor && !strcmp(slots[i].tensor->name, name))
             return &slots[i];
     return NULL;
 }

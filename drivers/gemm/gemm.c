@@ -6,6 +6,8 @@
  *     gemm:uio:uio0                    a board, with its interrupt
  *     gemm:mmio:0000:03:00.0/0         a board behind PCI, asked until it is done
  *
+ * Options are those of the registers' device.
+ *
  * A product is one transfer of three segments: A is sent, m rows of k bytes; B is sent, k rows of n
  * bytes; C is received, m rows of n 32-bit integers. m, k and n follow from the three lengths. The
  * driver cuts it into tiles, and adds up what is deeper than the unit. Sums wrap around.
@@ -443,27 +445,43 @@ static int start(struct hal_device *dev, struct gemm *gemm)
     return err ? err : set(gemm, REG_INTERRUPT, 1);
 }
 
-static int gemm_init(struct hal_device *dev)
+/* The registers' URI; options are theirs. */
+static int make_uri(struct hal_device *dev, char *uri, size_t size)
 {
     const char *address = hal_device_address(dev);
+    size_t used = (size_t)snprintf(uri, size, "%s", *address ? address : SIMULATED);
+    const struct hal_option *option;
+
+    for (size_t i = 0; (option = hal_device_option_at(dev, i)) && used < size; i++) {
+        long n;
+
+        used += (size_t)snprintf(uri + used, size - used, "%c%s=", i ? '&' : '?', option->key);
+        n = used < size ? hal_uri_quote(option->value, uri + used, size - used) : -ENAMETOOLONG;
+        if (n < 0)
+            return hal_fail_forward((int)n);
+        used += (size_t)n;
+    }
+    return used < size ? 0 : -ENAMETOOLONG;
+}
+
+static int gemm_init(struct hal_device *dev)
+{
     struct gemm *gemm = calloc(1, sizeof(*gemm));
     int err;
 
     if (!gemm)
         return -ENOMEM;
-    snprintf(gemm->uri, sizeof(gemm->uri), "%s", *address ? address : SIMULATED);
-    gemm->registers = hal_open(gemm->uri, hal_device_open_deadline(dev));
-    if (gemm->registers < 0) {
-        err = hal_fail_forward((int)gemm->registers);
-        free(gemm);
-        return err;
-    }
     hal_device_set_state(dev, gemm);
-    err = start(dev, gemm);
-    if (err) {
-        hal_close(gemm->registers);
-        free(gemm);
+    err = make_uri(dev, gemm->uri, sizeof(gemm->uri));
+    if (!err) {
+        gemm->registers = hal_open(gemm->uri, hal_device_open_deadline(dev));
+        err = gemm->registers < 0 ? hal_fail_forward((int)gemm->registers) : start(dev, gemm);
     }
+    if (!err)
+        return 0;
+    if (gemm->registers > 0)
+        hal_close(gemm->registers);
+    free(gemm);
     return err;
 }
 
@@ -486,6 +504,7 @@ static const struct driver_ops gemm_ops = {
     .attribute_count = sizeof(attributes) / sizeof(attributes[0]),
     .summary = "Products of int8 matrices on an FPGA",
     .address = "URI of its registers, or nothing: simulated",
+    .flags = HAL_DRIVER_ANY_OPTION,
     .load = gemm_load,
     .store = gemm_store,
 };

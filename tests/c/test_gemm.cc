@@ -175,7 +175,7 @@ TEST_CASE("tiles and cycles are counted")
 {
     if (!simulated())
         return;
-    for (const char *uri : {"gemm:verilated:gemm", "gemm:verilated:gemm%3Firq=false"}) {
+    for (const char *uri : {"gemm:verilated:gemm", "gemm:verilated:gemm?irq=false"}) {
         CAPTURE(std::string(uri));
         Device unit(uri);
         const Matrix a = random_matrix(9 * 300, 1), b = random_matrix(300 * 9, 2);
