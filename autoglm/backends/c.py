@@ -91,7 +91,7 @@ class CBackend(Backend):
         if SHARED_OBJECT in program.files:
             here = machine == platform.machine()
             return Availability(here, f"code for {machine}, called in this process")
-        chain = toolchain(Target(machine))
+        chain = _chain(machine)
         if chain is None:
             return Availability(False, f"a program for {machine}")
         try:
@@ -107,9 +107,9 @@ class CBackend(Backend):
         outputs = _specs(program, "outputs")
         if SHARED_OBJECT in program.files:
             return _Called(files.path(SHARED_OBJECT), inputs, outputs)
-        chain = toolchain(Target(str(program.notes["machine"])))
+        chain = _chain(str(program.notes.get("machine")))
         if chain is None:
-            raise DeviceError(f"no machine runs a program for {program.notes['machine']}")
+            raise DeviceError(f"nothing runs a program for {program.notes.get('machine')}")
         return _Started([*chain.emulator, str(files.path(PROGRAM))], inputs, outputs)
 
 
@@ -136,6 +136,10 @@ def notes_of(generated: Generated, chain: Toolchain) -> dict[str, Any]:
         "inputs": [spec.to_json() for spec in generated.inputs],
         "outputs": [spec.to_json() for spec in generated.outputs],
     }
+
+
+def _chain(machine: str) -> Toolchain | None:
+    return toolchain(Target("cpu" if machine == platform.machine() else machine))
 
 
 def _specs(program: Program, which: str) -> tuple[TensorSpec, ...]:
