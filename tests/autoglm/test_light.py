@@ -457,12 +457,12 @@ def test_compiler_that_is_missing(monkeypatch: pytest.MonkeyPatch, folder: Path)
     assert CBackend().can_compile(Target("cuda")) is None
 
 
-def test_models_that_cannot_be_c(tmp_path: Path) -> None:
+def test_models_that_cannot_be_c(folder: Path, tmp_path: Path) -> None:
     models.perceptron(tmp_path / "dynamic.onnx")
     with pytest.raises(CompileError, match=r"'x' is \[batch, 16\]; .* pin it"):
         generate(tmp_path / "dynamic.onnx")
     with pytest.raises(CompileError, match="convolutions over pictures"):
-        CBackend().compile(models.ocr_classifier(), Target("cpu"), CompileOptions(), tmp_path)
+        CBackend().compile(folder / "cls.onnx", Target("cpu"), CompileOptions(), tmp_path)
     (tmp_path / "none.onnx").write_bytes(b"nothing")
     with pytest.raises(CompileError, match="cannot read the model"):
         generate(tmp_path / "none.onnx")
