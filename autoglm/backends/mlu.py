@@ -3,7 +3,7 @@
 
 MagicMind, the compiler and runtime for these devices, comes from Cambricon alone, with its drivers;
 no package index has it. Nothing here pretends to compile without it. Cambricon, or whoever has the
-kit, adds a back end of their own as docs/backends.md says: it takes the place of this one.
+kit, adds a back end of their own for this target, as docs/backends.md says; nothing here changes.
 """
 
 from __future__ import annotations

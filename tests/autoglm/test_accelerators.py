@@ -30,6 +30,8 @@ TARGETS = ("vulkan", "opencl", "cuda:sm_80", "rocm:gfx1100", "c -device=rv64")
 RUN_HERE = {"vulkan": "iree", "opencl": "opencl"}
 EM_RISCV = 243  # <elf.h>
 
+pytestmark = pytest.mark.timeout(900)  # on a busy machine: it compiles for five targets
+
 
 @pytest.fixture(scope="module")
 def everywhere(perceptron: Path, artifacts: Path) -> Path:
