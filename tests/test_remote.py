@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,21 @@ def test_lanes_run_beside_each_other(far: Far) -> None:
             list(device.attributes)
         reader.join()
         assert len(got[0]) == 200_000
+
+
+def test_links_that_share_a_device_are_not_in_each_others_way(far: Far) -> None:
+    def read(device: hal.Device) -> None:
+        for _ in range(200):
+            assert len(device.read_at(32768, 0, timeout=20)) == 32768
+            device.write_at(bytes(32768), 32768, timeout=20)
+
+    devices = [hal.open(far.uri("memory"), timeout=5) for _ in range(4)]
+    try:
+        with ThreadPoolExecutor(len(devices)) as pool:
+            list(pool.map(read, devices))
+    finally:
+        for device in devices:
+            device.close()
 
 
 @pytest.mark.parametrize("device", ["echo", "sim"])

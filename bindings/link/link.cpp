@@ -202,7 +202,8 @@ void Link::quick(const Frame &frame)
     if (request.type == WIRE_READ_AT && served_->device.memory) {
         start_block(frame);
     } else if (at_once(served_->device, request, frame.body)) {
-        served_->answer(request, perform(served_->device, request, frame.body, HAL_NOWAIT));
+        /* The device does not wait; another link that is in it just now is waited for. */
+        served_->answer(request, perform(served_->device, request, frame.body, HAL_FOREVER));
     } else if (bytes) {
         Bytes answer = perform(served_->device, request, frame.body, HAL_NOWAIT);
         bool waits = answer.data()[6] & WIRE_ERROR && wire_get(body_of(answer), 4) == EAGAIN;
@@ -270,7 +271,7 @@ bool Link::push_block()
     Bytes frame = frame_of(length);
     wire_header request = block_->request;
     ssize_t got =
-        hal_read_at(served_->device.handle, body_of(frame), length, block_->offset, HAL_NOWAIT);
+        hal_read_at(served_->device.handle, body_of(frame), length, block_->offset, HAL_FOREVER);
 
     block_->left = got < 0 || size_t(got) < length ? 0 : block_->left - length;
     block_->offset += length;
