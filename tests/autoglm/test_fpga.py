@@ -17,7 +17,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import quantization
 
+import autoglm
 import hal
+from autoglm import compiler
 from autoglm.backend import CompileOptions
 from autoglm.backends.fpga import PLAN, SIMULATED, Fpga, Partitioned
 from autoglm.device import Device
@@ -314,3 +316,19 @@ def test_programs_that_are_none(folder: Path, tmp_path: Path) -> None:
     (tmp_path / PLAN).write_text("[{}]", "ascii")
     with pytest.raises(ArtifactError, match="plan of the program"):
         Fpga().load(program, files, UNIT, 1)
+
+
+def test_artifact(folder: Path, tmp_path: Path) -> None:
+    """Compiled, checked, written, opened and run on the unit, which is in the list of devices."""
+    output = tmp_path / "dynamic.glm"
+    report = compiler.compile(folder / "dynamic.onnx", "fpga", output=output, seconds=0.1)
+    (candidate,) = report.candidates
+    assert candidate.fused == {"unit: integer": 2, "processor": 3}
+    assert candidate.program.accuracy is not None
+    x = {"x": np.random.default_rng(4).standard_normal((2, 16)).astype(np.float32)}
+    session = onnxruntime.InferenceSession(
+        str(folder / "dynamic.onnx"), providers=["CPUExecutionProvider"]
+    )
+    with autoglm.load(output, device="fpga") as model:
+        assert model.device.address == SIMULATED
+        np.testing.assert_allclose(model(x)["y"], session.run(None, x)[0], 1e-5, 1e-5)
