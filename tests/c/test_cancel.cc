@@ -4,10 +4,12 @@
 #include "helpers.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <functional>
 #include <poll.h>
+#include <unistd.h>
 #include <vector>
 
 using namespace test;
@@ -79,6 +81,21 @@ static void fill(hal_handle dev)
         ;
 }
 
+/* Return once another thread of this process has slept for some looks in a row: it is in the call
+ * that it was about to make, however long this machine kept it from it. */
+static void until_asleep(pid_t thread)
+{
+    const std::string path = "/proc/self/task/" + std::to_string(thread) + "/stat";
+    for (int looks = 0; looks < 5; looks++) {
+        std::ifstream file(path);
+        std::string line;
+        std::getline(file, line);
+        if (line.compare(line.rfind(')') + 1, 3, " S ") != 0)
+            looks = 0;
+        sleep_ms(2);
+    }
+}
+
 /* How long after `what` three threads that wait come back with -ECANCELED: the slowest. */
 static int64_t wake_time(const Wait &wait, const std::string &uri, int (*what)(hal_handle))
 {
@@ -87,9 +104,11 @@ static int64_t wake_time(const Wait &wait, const std::string &uri, int (*what)(h
     if (wait.full)
         fill(dev);
     std::atomic<int64_t> last{0};
+    std::array<std::atomic<pid_t>, 3> names{};
     std::vector<std::thread> threads;
-    for (int i = 0; i < 3; i++) /* one waits for the device, the others for its lane */
+    for (auto &name : names) /* one waits for the device, the others for its lane */
         threads.emplace_back([&] {
+            name = gettid();
             long result = wait.call(dev);
             int64_t now = hal_now();
             CHECK(result == -ECANCELED);
@@ -98,7 +117,11 @@ static int64_t wake_time(const Wait &wait, const std::string &uri, int (*what)(h
             while (before < now && !last.compare_exchange_weak(before, now))
                 ;
         });
-    sleep_ms(20);
+    for (auto &name : names) {
+        while (!name)
+            sleep_ms(1);
+        until_asleep(name);
+    }
     int64_t at = hal_now();
     CHECK(what(dev) == 0);
     for (auto &thread : threads)
@@ -168,8 +191,8 @@ TEST_CASE("a write that is cancelled half way says how much was taken")
 {
     Device dev("loopback:?capacity=4096");
     std::vector<char> big(10000, 'x');
-    std::thread canceller([&] {
-        sleep_ms(20);
+    std::thread canceller([&, writer = gettid()] {
+        until_asleep(writer);
         CHECK(hal_cancel(dev) == 0);
     });
     CHECK(hal_write(dev, big.data(), big.size(), HAL_FOREVER) == 4096);
