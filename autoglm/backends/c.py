@@ -28,6 +28,8 @@ from ..light.toolchain import FAST, Toolchain, builds_libhal, toolchain
 from ..manifest import Program
 from ..target import Target
 from ..tensor import Array, TensorSpec
+from .elf import check_whole
+from .signature import operators
 
 SHARED_OBJECT = "model.so"
 PROGRAM = "model"
@@ -58,6 +60,7 @@ class CBackend(Backend):
     ) -> Compiled:
         """Compile; the code runs on one thread, whatever the options say."""
         del options
+        _refuse_constant_outputs(model)
         if target.kind == "cpu":
             _refuse_slow(model)
         generated = generate(model)
@@ -75,7 +78,7 @@ class CBackend(Backend):
             engine=engine(),
             options=(*FAST, *chain.flags),
             features=target.features,
-            operators=generated.operators,
+            operators=operators(model),
             notes=notes_of(generated, chain),
         )
 
@@ -106,11 +109,28 @@ class CBackend(Backend):
         inputs = _specs(program, "inputs")
         outputs = _specs(program, "outputs")
         if SHARED_OBJECT in program.files:
+            check_whole(files.view(SHARED_OBJECT), SHARED_OBJECT)
             return _Called(files.path(SHARED_OBJECT), inputs, outputs)
         chain = _chain(str(program.notes.get("machine")))
         if chain is None:
             raise DeviceError(f"nothing runs a program for {program.notes.get('machine')}")
         return _Started([*chain.emulator, str(files.path(PROGRAM))], inputs, outputs)
+
+
+def _refuse_constant_outputs(model: Path) -> None:
+    """emx-onnx-cgen writes nothing where an output is a constant."""
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    constants = {each.name for each in graph.initializer}
+    for node in graph.node:
+        if not set(node.input) - constants:
+            constants |= set(node.output)
+    for output in graph.output:
+        if output.name in constants:
+            raise CompileError(
+                f"output {output.name!r} is a constant, for which no code is written"
+            )
 
 
 def _refuse_slow(model: Path) -> None:

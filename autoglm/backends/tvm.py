@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from ..errors import ArtifactError, DeviceError
 from ..manifest import Program
 from ..target import Target
 from ..tensor import Array
+from .elf import check_whole
 from .processor import host_level, runs_here
 from .signature import Signature, operators
 
@@ -117,7 +117,7 @@ class _Machine(Executable):
 
         signature = Signature.from_notes(program.notes)
         self.inputs, self.outputs = signature.inputs, signature.outputs
-        _check_elf(files.view(FILE))
+        check_whole(files.view(FILE), FILE)
         try:
             # tvm.runtime's own follows the link that the path is, to a name without .so
             library = tvm_ffi.load_module(files.path(FILE), keep_module_alive=False)
@@ -177,21 +177,6 @@ def _kernels(module: Any) -> dict[str, int]:
 
     relax.analysis.post_order_visit(module["main"], look)
     return dict(called)
-
-
-def _check_elf(view: memoryview) -> None:
-    """That a shared object is whole: dlopen(3) of a shorter one ends the process.
-
-    Raises:
-        ArtifactError: It is not (ELF-64 Object File Format 1.5, "ELF header").
-    """
-    header = struct.Struct("<16s2HI3QI6H")
-    if len(view) < header.size or bytes(view[:5]) != b"\x7fELF\x02":
-        raise ArtifactError(f"{FILE} is no ELF file of 64 bits")
-    fields = header.unpack_from(view)
-    sections, size, count = fields[6], fields[11], fields[12]
-    if sections + size * count > len(view):
-        raise ArtifactError(f"{FILE} ends before its section headers do")
 
 
 def _first_line(error: BaseException) -> str:

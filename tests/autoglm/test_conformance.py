@@ -31,6 +31,11 @@ ON_LAVAPIPE = (
     *("outputs_own", "gives_back", "checksums", "no_device"),
 )
 """What is tried on Vulkan: lavapipe builds each kernel with LLVM when a program is loaded."""
+IN_C = (
+    *("compiled", "explained", "values_linear", "values_integers", "outputs_own", "concurrent"),
+    *("gives_back", "checksums", "damaged_files"),
+)
+"""What is tried of code in C: gcc takes seconds for each model."""
 SUBJECTS: dict[str, tuple[Subject, tuple[str, ...]]] = {
     "iree": (Subject("iree"), ()),
     "opencl": (Subject("opencl", "opencl"), ()),
@@ -38,6 +43,7 @@ SUBJECTS: dict[str, tuple[Subject, tuple[str, ...]]] = {
     "tvm": (Subject("tvm"), ()),
     "onnxruntime": (Subject("onnxruntime"), ()),
     "openvino": (Subject("openvino"), ()),
+    "c": (Subject("c"), IN_C),
     "mlu": (Subject("mlu", "mlu"), ()),
 }
 """By what a test is called: what is tried, and by which checks; all where none are named."""
@@ -48,6 +54,7 @@ REFUSED: dict[str, set[str]] = {
     "tvm": set(),
     "onnxruntime": set(),
     "openvino": {"values_double"},
+    "c": set(),
 }
 """Models that a back end may refuse, saying why."""
 
