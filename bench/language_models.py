@@ -61,7 +61,7 @@ def _row(size: str, model: LanguageModel, peer: Any, count: int) -> Row:
     ours, theirs = _ours(model, prompts), _theirs(peer, prompts)
     if ours() != theirs():
         raise Unavailable(f"{size}: the answers are not the same")
-    took = medians({"ours": ours, "transformers": theirs}, rounds=7)
+    took = medians({"ours": ours, "transformers": theirs}, rounds=5)
     speed = {name: count * ANSWER / (each * 1e-9) for name, each in took.items()}
     return Row(
         f"Qwen2 of {size}, {count} at once",

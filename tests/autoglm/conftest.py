@@ -14,6 +14,7 @@ import pytest
 
 from autoglm import compiler
 from autoglm.cases import Check
+from autoglm.commands.compile import cli as compile_command
 from autoglm.ready import Pins
 
 from . import models
@@ -82,7 +83,9 @@ def languages(artifacts: Path) -> Callable[[str], Spoken]:
 
         folder = save(kind, artifacts / kind)
         output = artifacts / f"{kind}.glm"
-        compiler.compile(folder, output=output, threads=1)
+        asked = ["--model", {"qwen2": "qwen"}.get(kind, kind), "--weights", str(folder)]
+        asked += ["--target", "cpu", "--output", str(output), "--threads", "1", "--quiet"]
+        assert compile_command.main(asked, standalone_mode=False) == 0
         return Spoken(folder, output)
 
     return made

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import AutoTokenizer, LogitsProcessorList
 from transformers.generation.logits_process import (
     RepetitionPenaltyLogitsProcessor,
@@ -30,6 +32,8 @@ from transformers.generation.logits_process import (
 import autoglm
 from autoglm import errors, recipes
 from autoglm.artifact import Artifact
+from autoglm.commands.compile import cli as compile_command
+from autoglm.commands.runtime import cli as runtime_command
 from autoglm.decoder import LanguageModel, Sampling, compiler, load
 from autoglm.decoder.asked import Asked
 from autoglm.decoder.batching import PIECE
@@ -39,6 +43,7 @@ from autoglm.decoder.language_model import Opened
 from autoglm.decoder.sampling import Sampler
 from autoglm.decoder.text import Stops
 from autoglm.decoder.worker import Worker
+from tests.native import ROOT
 
 from .languages import Peer, Spoken
 
@@ -426,3 +431,49 @@ def test_a_chat_template_can_change_nothing(qwen: Spoken) -> None:
     ):
         with pytest.raises(errors.InputError, match="refuses the messages"):
             Text(tokenizer, template).chat([{"role": "user", "content": "x"}])
+
+
+# ---- commands, and the guide ---------------------------------------------------------------------
+
+
+def test_prompt(qwen: Spoken, model: LanguageModel) -> None:
+    tokens, _ = answer(model, "A driver is", Sampling(max_tokens=20))
+    asked = ["--model", str(qwen.artifact), "--device-id", "0", "--prompt", "A driver is"]
+    asked += ["--max-tokens", "20", "--threads", "1"]
+    done = CliRunner().invoke(runtime_command, asked, standalone_mode=False)
+    assert done.exception is None
+    assert done.stdout == "".join(map(Stops(model.text).add, tokens)) + "\n"
+    with pytest.raises(errors.DeviceError, match="no device 99"):
+        load(qwen.artifact, 99)
+    with pytest.raises(errors.Error, match="takes a prompt"):
+        autoglm.load(qwen.artifact)
+
+
+GUIDE = (ROOT / "docs/language-models.md").read_text("utf-8")
+
+
+def test_examples_of_the_guide(
+    qwen: Spoken,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.link(qwen.artifact, "qwen.glm")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    exec(compile(example.replace('glm")', 'glm", capacity=400, threads=1)'), "guide", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_options_of_the_guide() -> None:
+    known = {
+        option
+        for command in (compile_command, runtime_command)
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", GUIDE)) <= known
+    defaults = Sampling()
+    for name in Sampling().to_json():
+        assert f"`{name}`" in GUIDE
+    assert f"| `max_tokens` | {defaults.max_tokens} |" in GUIDE
