@@ -84,7 +84,7 @@ def test_killed_in_mid_call(tmp_path: Path) -> None:
 def test_a_device_under_which_it_dies_is_left(tmp_path: Path) -> None:
     async def main() -> None:
         async with working(tmp_path, bad("crash"), good()) as worker:
-            assert worker.candidate == "1/vulkan/faulty crash"
+            assert worker.candidate.endswith("/vulkan/faulty crash")
             assert await all_right(worker, 5)
             assert worker.candidate == "0/cpu/onnxruntime" and worker.deaths == TRIES - 1
 
