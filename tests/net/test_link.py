@@ -169,12 +169,12 @@ def test_devices_of_another_host_and_nothing_but_tls_between(site: Site) -> None
     """All devices are used; what crosses the network meanwhile is looked at by tshark."""
     needs("tcpdump", "tshark")
     capture = site.folder / "capture.pcap"
-    words = ("-i", "eth0", "-B", "16384", "-U", "-w", str(capture), "tcp port 7362")
-    tap = site.far.popen("tcpdump", *words)
+    words = ("-i", "eth0", "-B", "16384", "--immediate-mode", "-U", "-w", str(capture))
+    tap = site.far.popen("tcpdump", *words, "tcp port 7362")
     tap.expect("listening on")
     with site.agent():
         site.use(lambda: drive(site))
-    until(lambda: capture.stat().st_size > 1 << 20)  # half a mebibyte each way
+    until(lambda: is_whole(capture))
     assert tap.stop() == 0
     data = capture.read_bytes()
     token = (site.folder / "me" / "token").read_bytes()
@@ -193,6 +193,13 @@ def test_devices_of_another_host_and_nothing_but_tls_between(site: Site) -> None
         for part in line
     }
     assert kinds == {"20", "22", "23"}  # change_cipher_spec (of TLS 1.2's looks), the two, data.
+
+
+def is_whole(capture: Path) -> bool:
+    """Half a mebibyte each way is in it, and nothing comes any more."""
+    size = capture.stat().st_size
+    time.sleep(0.3)
+    return size > 1 << 20 and size == capture.stat().st_size
 
 
 def read(site: Site, capture: Path, only: str, *fields: str) -> list[list[str]]:
