@@ -145,14 +145,14 @@ def test_exports(library: Path) -> None:
 def test_plugin(name: str, library: Path) -> None:
     """A plug-in shows its entry symbol alone, and stands on libhal and the C library.
 
-    The remote driver alone stands on OpenSSL besides.
+    The remote driver alone stands on OpenSSL and Jansson besides.
     """
     plugin = library.parent / "hal" / "drivers" / f"{name}.so"
     symbols = run("nm", "--dynamic", "--defined-only", plugin).splitlines()
     assert [line.split()[-1] for line in symbols] == ["hal_plugin"]
     needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "--dynamic", plugin)))
-    tls = {"libssl.so.3", "libcrypto.so.3"} if name == "hal" else set()
-    assert needed <= {"libhal.so.1", "libc.so.6", "libm.so.6", *tls}
+    more = {"libssl.so.3", "libcrypto.so.3", "libjansson.so.4"} if name == "hal" else set()
+    assert needed <= {"libhal.so.1", "libc.so.6", "libm.so.6", *more}
 
 
 def test_relro(library: Path) -> None:

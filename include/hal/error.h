@@ -54,8 +54,8 @@ enum hal_error_kind {
     HAL_CLOSED,
     HAL_FORKED,
     HAL_INVALID,
-    HAL_LINK_LOST,
-    HAL_OTHER
+    HAL_OTHER,
+    HAL_LINK_LOST /* new kinds come last: their numbers are part of the ABI */
 };
 
 /**
