@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -24,10 +19,7 @@ from hal.discovery.ssdp import heard
 from hal.discovery.ssdp.heard import Heard
 from hal.discovery.ssdp.message import FIELDS_MAX, Message, MessageError, parse
 from hal.discovery.ssdp.transport import Sender
-
-ROOT = Path(__file__).parent.parent
-CORPUS = ROOT / "tests/fuzz/corpus/discovery"
-SECONDS = 6
+from tests.fuzz.fuzzing import finds_nothing
 
 NAMES = st.sampled_from(
     "NT nts USN Location CACHE-CONTROL BOOTID.UPNP.ORG NEXTBOOTID.UPNP.ORG SERVER MX MAN X "
@@ -256,24 +248,4 @@ TestAnyRoster = AnyRoster.TestCase
 
 def test_libfuzzer_finds_nothing(tmp_path: Path) -> None:
     """Every reader of the discovery, for a few seconds (tests/fuzz/discovery.py)."""
-    if importlib.util.find_spec("atheris") is None:
-        message = (
-            f"atheris has no wheel for Python {sys.version_info[0]}.{sys.version_info[1]} here"
-        )
-        if os.environ.get("CI"):
-            pytest.fail(f"{message}; CI has to have one")
-        pytest.skip(message)
-    grown = tmp_path / "corpus"
-    grown.mkdir()
-    options = [f"-max_total_time={SECONDS}", "-timeout=5", "-rss_limit_mb=1024", "-max_len=2048"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.discovery", *options, grown, CORPUS],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
-    assert " runs in " in done.stderr
+    finds_nothing("discovery", tmp_path)

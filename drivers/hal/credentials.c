@@ -211,24 +211,30 @@ static void let_go(struct credentials *credentials)
         destroy(credentials);
 }
 
-int remote_credentials(struct hal_device *dev, const char *folder, struct credentials **out)
+/* Those in the folder as it is now, kept for the next link too; NULL, with the reason in `err`. */
+static struct credentials *current(struct hal_device *dev, const char *folder, int *err)
 {
     struct credentials *made = NULL;
+
+    if (kept && is_fresh(kept, folder))
+        return kept;
+    *err = make(dev, folder, &made);
+    if (!made)
+        return NULL;
+    let_go(kept);
+    made->users = 1; /* our own */
+    kept = made;
+    return made;
+}
+
+int remote_credentials(struct hal_device *dev, const char *folder, struct credentials **out)
+{
     int err = 0;
 
     pthread_mutex_lock(&lock);
-    if (!kept || !is_fresh(kept, folder)) {
-        err = make(dev, folder, &made);
-        if (!err) {
-            let_go(kept);
-            kept = made;
-            kept->users = 1; /* our own */
-        }
-    }
-    if (!err) {
-        kept->users++;
-        *out = kept;
-    }
+    *out = current(dev, folder, &err);
+    if (*out)
+        (*out)->users++;
     pthread_mutex_unlock(&lock);
     return err;
 }

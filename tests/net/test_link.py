@@ -205,6 +205,8 @@ def is_whole(capture: Path) -> bool:
 def read(site: Site, capture: Path, only: str, *fields: str) -> list[list[str]]:
     """What tshark reads of the packets that it shows: the values of these fields."""
     command = ["tshark", "-n", "-r", str(capture), "-d", "tcp.port==7362,tls", "-Y", only]
+    # Two processors capture: a segment may be in the file before the one that it follows.
+    command += ["-2", "-o", "tcp.reassemble_out_of_order:TRUE"]
     command += ["-T", "fields", "-E", "separator=,"]
     for field in fields:
         command += ["-e", field]
