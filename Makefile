@@ -12,13 +12,10 @@ BIN := .venv/bin
 PACKAGES_TEST := tools/packages-test.txt $(wildcard tests/lab/packages.txt)
 
 # Whatever is compiled twice is compiled once, where ccache is installed (`make test` installs it).
-CCACHES := $(wildcard /usr/lib/ccache)
-ifneq ($(CCACHES),)
-export PATH := $(CCACHES):$(PATH)
+export PATH := /usr/lib/ccache:$(PATH)
 export CCACHE_BASEDIR ?= $(CURDIR)
 export CCACHE_NOHASHDIR ?= true
 export CCACHE_SLOPPINESS ?= pch_defines,time_macros,include_file_mtime,include_file_ctime
-endif
 
 .PHONY: help venv build probe test lab bench lint format abi clean packages-build packages-test \
 	packages-bench

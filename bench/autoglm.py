@@ -171,7 +171,7 @@ def _silero_in_torch(inputs: Inputs) -> Contestant:
     import torch
 
     path = models.silero_vad().with_name("silero_vad.jit")
-    module: Any = torch.jit.load(path).eval()  # type: ignore[no-untyped-call]
+    module: Any = torch.jit.load(path).eval()
     samples = torch.from_numpy(inputs["input"][:, 64:])
 
     def call() -> object:

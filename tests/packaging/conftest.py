@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.native import NOTHING, ROOT, run
 from tests.needs import find
 
 CONSUMER = Path(__file__).parent / "consumer"
+# What ccache has of one copy of the project is good for the others: pip's are temporary folders.
+CACHED = {"CCACHE_BASEDIR": tempfile.gettempdir()}
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
@@ -56,7 +59,7 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel made from the source tree with the build tools of this environment."""
     folder = tmp_path_factory.mktemp("wheel")
     command = (*PIP, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source)
-    run(sys.executable, *command)
+    run(sys.executable, *command, env=CACHED)
     (path,) = folder.glob("*.whl")
     return path
 
@@ -91,7 +94,7 @@ def environment(
         what = ["--editable", tree]
     else:
         what = [request.getfixturevalue(kind)]
-    run(path / "bin" / "python", *PIP, "install", *what, cwd=path)
+    run(path / "bin" / "python", *PIP, "install", *what, cwd=path, env=CACHED)
     return Environment(kind, path)
 
 

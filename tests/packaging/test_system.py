@@ -12,19 +12,25 @@ import pytest
 from tests.native import NOTHING, ROOT, run
 from tests.needs import find
 
+from .conftest import CACHED
+
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", params=["lib", "lib/x86_64-linux-gnu"])
-def prefix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prefix(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, source: Path
+) -> Path:
     """libhal installed below /usr in a staging folder, which was then moved."""
     work = tmp_path_factory.mktemp("system")
-    tree, stage = work / "build", work / "stage"
+    # Where setup.py would build it: ccache then knows the objects.
+    tree, stage = source / "build" / work.name, work / "stage"
+    ninja = f"-DCMAKE_MAKE_PROGRAM={find('ninja')}"
     run(
-        *("cmake", "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={find('ninja')}", "-S", ROOT, "-B", tree),
+        *("cmake", "-G", "Ninja", ninja, "-S", source, "-B", tree),
         *("-DCMAKE_INSTALL_PREFIX=/usr", f"-DCMAKE_INSTALL_LIBDIR={request.param}"),
     )
-    run("cmake", "--build", tree)
+    run("cmake", "--build", tree, env=CACHED)
     run("cmake", "--install", tree, env={"DESTDIR": str(stage)})
     shutil.rmtree(tree)
     shutil.move(stage / "usr", work / "moved here")
