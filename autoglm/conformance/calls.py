@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from hal.conformance.outcome import Broken, NotApplicable
+
 from ..errors import InputError
 from ..reference import difference
 from ..tensor import Array, check_inputs
 from .check import check
 from .models import LINEAR, MODELS, PASSING, Model
-from .outcome import Broken, NotApplicable
 from .session import SEED, Session
 
 _ROUNDS = 12

@@ -12,10 +12,10 @@ from typing import NoReturn
 import click
 
 import hal
+from hal.conformance.outcome import Result
 
 from ..errors import Error
 from .check import checks
-from .outcome import Result
 from .run import count, run
 from .subject import Subject
 

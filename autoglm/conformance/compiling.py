@@ -10,12 +10,13 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from hal.conformance.outcome import Broken, NotApplicable
+
 from ..backend import CompileOptions
 from ..errors import Error
 from ..target import KINDS, Target
 from .check import check
 from .models import LINEAR
-from .outcome import Broken, NotApplicable
 from .session import Session
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from hal.conformance.outcome import Broken
+
 from ..backend import Files
 from ..errors import AlteredArtifact, ArtifactError, Error
 from ..manifest import Program
 from .check import check
 from .models import LINEAR
-from .outcome import Broken
 from .session import Session
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from hal.conformance.outcome import Broken, NotApplicable
+
 from ..backend import Availability
 from ..device import Device
 from ..target import KINDS, Target
 from .check import check
 from .models import LINEAR
-from .outcome import Broken, NotApplicable
 from .session import Session
 
 

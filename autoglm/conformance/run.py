@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from hal.conformance.outcome import Broken, NotApplicable, Result
+
 from ..child import ChildError, Limits, call, report
 from .check import Check, checks
-from .outcome import Broken, NotApplicable, Result
 from .session import Session
 from .subject import Subject
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from hal.conformance.outcome import Broken, NotApplicable
+
 from .. import artifact
 from ..artifact import Artifact
 from ..backend import Backend, Compiled, CompileOptions, Executable, Files
@@ -26,7 +28,6 @@ from ..reference import Reference
 from ..target import Target
 from ..tensor import Array, TensorSpec
 from .models import LINEAR, Model
-from .outcome import Broken, NotApplicable
 from .subject import Subject
 
 SEED = 20

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from hal.conformance.outcome import Result
+
 from .check import Check, checks
-from .outcome import Result
 from .run import run
 from .subject import Subject
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from hal.conformance.outcome import Broken, NotApplicable
+
 from ..errors import Error
 from ..reference import difference
 from .check import check, check_of_models
 from .models import LINEAR, Model
-from .outcome import Broken, NotApplicable
 from .session import SEED, Session
 
 

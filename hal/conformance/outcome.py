@@ -11,7 +11,7 @@ class Broken(Exception):
 
 
 class NotApplicable(Exception):
-    """The check says nothing of this device; the text is why."""
+    """The check says nothing of what is tried; the text is why."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import pytest
 
 from autoglm.conformance.check import checks
 from autoglm.conformance.cli import main
-from autoglm.conformance.outcome import Result
 from autoglm.conformance.run import judge, run
 from autoglm.conformance.session import Session
 from autoglm.conformance.subject import Subject
 from autoglm.errors import Error
 from autoglm.scaffold.template import check_name, write_files
+from hal.conformance.outcome import Result
 from tests.native import ROOT
 
 from . import broken_backends
