@@ -33,8 +33,12 @@ BUILT = ("test_abi.py", "test_aarch64.py", "test_c_suites.py", "test_lint.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those that need a compiler behind the others, beside which it works meanwhile."""
-    items.sort(key=lambda item: item.path.name in BUILT)
+    """Put those that need a compiler behind the others, beside which it works meanwhile.
+
+    Just before them come those that load engines of models: a process that has grown to a gigabyte
+    forks slowly.
+    """
+    items.sort(key=lambda item: (item.path.name in BUILT, item.path.parent.name == "autoglm"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small language models, made by a seed and saved by the transformers library."""
+"""Small language models, made by a seed and saved by the transformers library.
+
+It and torch are imported where they are used: a gigabyte that other tests need not carry.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
 
 END = "<|im_end|>"
 VOCABULARY = 400
@@ -46,6 +40,9 @@ _SHAPE: dict[str, Any] = {
 
 def save(kind: str, folder: Path) -> Path:
     """Make a model with its tokenizer: ``qwen2`` (one file, bfloat16) or ``qwen3`` (parts)."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
     torch.manual_seed(7)
     if kind == "qwen2":
         config: Any = Qwen2Config(**_SHAPE, tie_word_embeddings=True)
@@ -69,6 +66,9 @@ def save(kind: str, folder: Path) -> Path:
 
 def save_shape(shape: dict[str, Any], folder: Path) -> Any:
     """Make a Qwen2 of some shape with that tokenizer; it, to be asked."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
     torch.manual_seed(7)
     model: Any = Qwen2ForCausalLM(Qwen2Config(**shape))
     model.train(False)
@@ -78,6 +78,8 @@ def save_shape(shape: dict[str, Any], folder: Path) -> Any:
 
 
 def _tokenizer() -> Any:
+    from transformers import PreTrainedTokenizerFast
+
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trained.decoder = decoders.ByteLevel()
@@ -99,12 +101,17 @@ class Peer:
     """The same model in the transformers library, in 32-bit floats."""
 
     def __init__(self, folder: Path) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM
+
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         self._model.train(False)
         torch.set_num_threads(1)  # more would spin in one another's way where others work too
 
     def greedy(self, prompt: Sequence[int], count: int, **options: Any) -> list[int]:
         """The likeliest token each time, past ends."""
+        import torch
+
         ids = torch.tensor([list(prompt)])
         with torch.inference_mode():
             found = self._model.generate(

@@ -19,15 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
-from transformers import AutoTokenizer, LogitsProcessorList
-from transformers.generation.logits_process import (
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 import autoglm
 from autoglm import errors, recipes
@@ -112,6 +104,8 @@ def test_repetition_penalty_is_transformers(qwen: Spoken, model: LanguageModel) 
 
 
 def test_text_and_chat_are_transformers(qwen: Spoken, model: LanguageModel) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(qwen.folder)
     text = "A driver's café: 0x1F, naïve — 日本 <|im_end|>"
     tokens = model.text.encode(text)
@@ -132,6 +126,15 @@ def test_text_and_chat_are_transformers(qwen: Spoken, model: LanguageModel) -> N
     ],
 )
 def test_draws_have_the_chances_that_transformers_gives(options: dict[str, float]) -> None:
+    import torch
+    from transformers import LogitsProcessorList
+    from transformers.generation.logits_process import (
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
     logits = np.random.default_rng(3).standard_normal(64).astype(np.float32) * 2
     prompt = [1, 2, 40]
     steps = LogitsProcessorList()
