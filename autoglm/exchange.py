@@ -1,26 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays between two processes, through memory that both have mapped."""
+"""Arrays between two processes, through memory that both have mapped.
+
+What goes through a socket beside it is a description, as JSON: name, element type, shape and offset
+of each array. Calls of one model are much alike, so both sides keep the views that a description
+stands for: the same one again is looked up, and neither written nor read.
+"""
 
 from __future__ import annotations
 
 import math
 import mmap
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import orjson
 
 from .errors import InputError
 from .tensor import Array
-
-Slot: TypeAlias = "tuple[str, str, list[int], int]"
-"""Name, element type, shape and offset of an array: what goes through the socket."""
 
 ALIGNMENT = 64
 """Of arrays, in bytes: a cache line, and the widest vector register."""
 KEPT = 16 << 20
 """Bytes that a region keeps when a large call is over."""
+KNOWN = 64
+"""Layouts that are kept."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Arrays in a region.
+
+    Attributes:
+        description: By which the other side finds them.
+        views: On the memory, by name.
+        end: Where the last one ends, in bytes.
+    """
+
+    description: bytes
+    views: dict[str, Array]
+    end: int
 
 
 class Region:
@@ -36,13 +56,14 @@ class Region:
         self.descriptor = descriptor
         self._map: mmap.mmap | None = None
         self._length = 0
+        self._known: dict[Hashable, Layout] = {}
 
     @classmethod
     def make(cls) -> Region:
         """A new one."""
         return cls(os.memfd_create("autoglm-exchange", os.MFD_CLOEXEC))
 
-    def put(self, arrays: Mapping[str, Array], begin: int = 0) -> tuple[list[Slot], int]:
+    def put(self, arrays: Mapping[str, Array], begin: int = 0) -> bytes:
         """Copy arrays into it.
 
         Args:
@@ -50,35 +71,21 @@ class Region:
             begin: Where the first one may be.
 
         Returns:
-            Where each is, and where the last one ends.
+            Their description, which `take` of the other side wants.
 
         Raises:
             InputError: One holds Python objects.
             MemoryError, OSError: There is no memory for them.
         """
-        slots: list[Slot] = []
-        end = begin
-        for name, array in arrays.items():
-            if array.dtype.hasobject:
-                raise InputError(f"array {name!r} holds Python objects, which cannot be shared")
-            begin = -(-end // ALIGNMENT) * ALIGNMENT
-            end = begin + array.nbytes
-            kind = array.dtype.name if array.dtype.kind == "V" else array.dtype.str
-            slots.append((name, kind, list(array.shape), begin))
-        self._reach(end)
-        for (_, _, _, offset), array in zip(slots, arrays.values(), strict=True):
-            if array.nbytes:
-                self._at(offset, array.dtype, array.shape)[...] = array
-        return slots, end
+        key = (begin, *((name, array.dtype, array.shape) for name, array in arrays.items()))
+        layout = self._known.get(key) or self._keep(key, self._lay(arrays, begin))
+        for name, view in layout.views.items():
+            view[...] = arrays[name]
+        return layout.description
 
-    def take(self, slots: Iterable[Slot]) -> dict[str, Array]:
-        """Views of arrays that the other side put into it, until it puts others."""
-        found = {}
-        for name, kind, shape, offset in slots:
-            dtype = np.dtype(kind)
-            self._reach(offset + math.prod(shape) * dtype.itemsize)
-            found[name] = self._at(offset, dtype, shape)
-        return found
+    def take(self, description: bytes) -> Layout:
+        """Where the arrays are that the other side put into it, until it puts others."""
+        return self._known.get(description) or self._keep(description, self._read(description))
 
     def shrink(self) -> None:
         """Give back what a large call has needed; neither side uses a view now."""
@@ -89,6 +96,40 @@ class Region:
         """Give it back; the map goes with the last view of it."""
         os.close(self.descriptor)
         self._map = None
+        self._known.clear()
+
+    def _lay(self, arrays: Mapping[str, Array], begin: int) -> Layout:
+        """Find a place for each array."""
+        slots = []
+        end = begin
+        for name, array in arrays.items():
+            if array.dtype.hasobject:
+                raise InputError(f"array {name!r} holds Python objects, which cannot be shared")
+            begin = -(-end // ALIGNMENT) * ALIGNMENT
+            end = begin + array.nbytes
+            kind = array.dtype.name if array.dtype.kind == "V" else array.dtype.str
+            slots.append((name, kind, array.shape, begin))
+        return self._read(orjson.dumps(slots))
+
+    def _read(self, description: bytes) -> Layout:
+        slots = [
+            (name, np.dtype(kind), shape, offset)
+            for name, kind, shape, offset in orjson.loads(description)
+        ]
+        end = max(
+            (offset + math.prod(shape) * dtype.itemsize for _, dtype, shape, offset in slots),
+            default=0,
+        )
+        self._reach(end)
+        views = {name: self._at(offset, dtype, shape) for name, dtype, shape, offset in slots}
+        return Layout(description, views, end)
+
+    def _keep(self, key: Hashable, layout: Layout) -> Layout:
+        if layout.end <= KEPT:  # what lies behind may be taken away by `shrink`
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[key] = layout
+        return layout
 
     def _at(self, offset: int, dtype: np.dtype[np.generic], shape: Sequence[int]) -> Array:
         if not math.prod(shape):
@@ -102,6 +143,7 @@ class Region:
             return
         if os.fstat(self.descriptor).st_size < length:
             os.ftruncate(self.descriptor, -(-length // mmap.PAGESIZE) * mmap.PAGESIZE)
-        if self._length < length:  # views of the old map keep it
+        if self._length < length:
             self._length = os.fstat(self.descriptor).st_size
             self._map = mmap.mmap(self.descriptor, self._length)
+            self._known.clear()  # views of the old map; those in use keep it

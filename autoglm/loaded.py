@@ -125,6 +125,10 @@ class Loaded:
             DeviceError: Every device failed; the sentence says how each did.
         """
         check_inputs(self.info.inputs, inputs)
+        return self.run(inputs)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """As a call, with inputs that `tensor.check_inputs` has seen already."""
         while True:
             executable = self._executable
             if executable is None:

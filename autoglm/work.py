@@ -2,8 +2,10 @@
 """The process of a worker, see there: ``python -m autoglm.work SOCKET REGION ...`` (descriptors).
 
 Each socket with its region is a lane, in which one call is made at a time. The first message says
-what to load; each further one is a call. One answer each, as JSON; arrays go through the region.
-When the sockets end, so does the process, whatever it is doing.
+what to load, and is answered by an object; each further one describes the inputs of a call, which
+are in the region, and is answered by a description of its outputs, or by an object: what went
+wrong. An object before that answer tells which candidate runs now. When the sockets end, so does
+the process, whatever it is doing.
 """
 
 from __future__ import annotations
@@ -58,23 +60,25 @@ def main() -> int:
 
 
 def _serve(link: socket.socket, region: Region, model: Loaded, largest: int) -> None:
-    while message := link.recv(LARGEST_MESSAGE):
-        answer, lost = _answer(orjson.loads(message), region, model, largest)
+    known = model.candidate
+    while description := link.recv(LARGEST_MESSAGE):
+        answer, lost = _answer(description, region, model, largest)
+        if model.candidate is not known and not lost:
+            known = model.candidate
+            link.send(_message(_now(model)))
         link.send(answer)
         if lost:
             os._exit(1)  # a new process begins with all devices
 
 
-def _answer(
-    call: dict[str, Any], region: Region, model: Loaded, largest: int
-) -> tuple[bytes, bool]:
+def _answer(description: bytes, region: Region, model: Loaded, largest: int) -> tuple[bytes, bool]:
     """The answer to a call, and whether no device is left after it."""
     try:
-        outputs = model(region.take(call["slots"]))
+        inputs = region.take(description)
+        outputs = model.run(inputs.views)
         if sum(output.nbytes for output in outputs.values()) > largest:
             raise errors.InputError(f"the outputs are larger than {largest} bytes")
-        slots, _ = region.put(outputs, call["end"])
-        return _message({"slots": slots} | _now(model)), False
+        return region.put(outputs, inputs.end), False
     except errors.DeviceError as error:
         return _failure(error, lost=True), True
     except (errors.Error, OSError, MemoryError) as error:

@@ -280,7 +280,7 @@ class Worker:
 
     def _begin(self, lane: _Lane, call: _Call) -> None:
         try:
-            slots, end = lane.region.put(call.inputs)
+            description = lane.region.put(call.inputs)
         except (Error, OSError, MemoryError) as error:
             self._alone = False
             call.answer.set_exception(error)
@@ -288,7 +288,7 @@ class Worker:
         lane.call = call
         lane.until = self._loop.time() + self._stall
         with contextlib.suppress(ConnectionError):  # it has just died: the reader will see it
-            lane.link.send(orjson.dumps({"slots": slots, "end": end}))
+            lane.link.send(description)
 
     def _readable(self, lane: _Lane, ended: asyncio.Future[None]) -> None:
         try:
@@ -303,24 +303,27 @@ class Worker:
                 ended.set_result(None)
             self._loop.remove_reader(lane.link)
             return
+        failure = orjson.loads(message) if message.startswith(b"{") else {}
+        if "candidate" in failure:
+            self.candidate = failure["candidate"]  # the answer follows
+            return
         call, lane.call = lane.call, None
         self._alone = False
         if call is not None:
-            self._answer(lane, call, orjson.loads(message))
+            self._answer(lane, call, message, failure)
         self._feed()
 
-    def _answer(self, lane: _Lane, call: _Call, message: dict[str, Any]) -> None:
-        if message.get("lost"):
+    def _answer(self, lane: _Lane, call: _Call, message: bytes, failure: Mapping[str, Any]) -> None:
+        if failure.get("lost"):
             self.candidate = ""  # the process is about to end
             if not call.tries:
                 call.tries = 1
                 self._queue.appendleft(call)
                 return
-        if "error" in message:
-            answer: dict[str, Array] | Error = _raised(message)
+        if failure:
+            answer: dict[str, Array] | Error = _raised(failure)
         else:
-            self.candidate = message["candidate"]
-            views = lane.region.take(message["slots"])
+            views = lane.region.take(message).views
             answer = {name: view.copy() for name, view in views.items()}
         lane.region.shrink()
         if call.answer.done():  # the caller has gone

@@ -185,12 +185,15 @@ def test_a_region_takes_any_plain_array() -> None:
         "strided": np.arange(24, dtype=np.int16).reshape(4, 6)[::2, ::3],
         "flags": np.array([True, False]),
     }
-    slots, end = region.put(given)
-    found = region.take(slots)
+    layout = region.take(region.put(given))
+    found, end = layout.views, layout.end
     assert all(np.array_equal(given[name], found[name]) for name in given)
     assert [found[name].dtype for name in given] == [each.dtype for each in given.values()]
     region.put({"more": np.ones(1 << 20)}, end)
     assert np.array_equal(found["strided"], given["strided"])  # the old map is kept by its views
+    again = region.put({name: array + array for name, array in given.items()})
+    assert np.array_equal(region.take(again).views["strided"], given["strided"] * 2)
+    assert np.array_equal(found["strided"], given["strided"] * 2)
     with pytest.raises(InputError, match="Python objects"):
         region.put({"objects": np.array([object()])})
     del found
