@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import health, inference
 from .access import Access
@@ -47,8 +47,7 @@ class Application:
         self._started = contextlib.AsyncExitStack()
         tally = Tally()
         self.metrics = Metrics(models, tally)
-        router = Router(self._routes(), default=_nothing)
-        self._guard = Guard(router, limits, tally, self.metrics, access)
+        self._guard = Guard(_Paths(self._routes()), limits, tally, self.metrics, access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -88,6 +87,25 @@ class Application:
     async def _description(self, _request: Request) -> Response:
         content: dict[str, Any] = describe(self.models)
         return Response(orjson.dumps(content), media_type="application/json")
+
+
+class _Paths:
+    """Finds once what a path leads to: trying one route after the other takes longer than most."""
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        self._router = Router(routes, default=_nothing)
+        self._known: dict[tuple[str, str], tuple[ASGIApp, dict[str, Any]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["method"], scope["path"]
+        known = self._known.get(path)
+        if known is not None:
+            app, scope["path_params"] = known
+            await app(scope, receive, send)
+            return
+        await self._router(scope, receive, send)
+        if "route" in scope:  # it was answered: there are no more such paths than there are models
+            self._known[path] = scope["route"].app, scope["path_params"]
 
 
 async def _nothing(scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 
 from starlette.types import Receive
 
@@ -17,82 +16,59 @@ PATIENCE = 0.02
 class Deadline:
     """Ends the block by `asyncio.TimeoutError` after some seconds. One task uses it.
 
+    It has one timer, which a request that is answered at once starts and stops, and no more.
+
     Args:
         seconds: From now.
     """
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self.until = self._loop.time() + seconds
-        self._passed = False
-        self._timer: asyncio.TimerHandle
-
-    def shorten(self, seconds: float) -> None:
-        """Let it be earlier, so many seconds from now; never later than it was."""
-        self.until = min(self.until, self._loop.time() + seconds)
-        self._timer.cancel()
-        self._timer = self._loop.call_at(self.until, self._pass)
-
-    def _pass(self) -> None:
-        self._passed = True
-        self._task.cancel()
-
-    def __enter__(self) -> Deadline:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - it runs in an event loop
-        self._task = task
-        self._timer = self._loop.call_at(self.until, self._pass)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-        if self._passed and isinstance(error, asyncio.CancelledError):
-            raise asyncio.TimeoutError from error
-
-
-class Attendance:
-    """Ends the block by `ClientGone` when the client leaves. One task uses it.
-
-    The body of the request has been read: what comes next from `receive` is that it has gone.
-
-    Args:
-        receive: Of the request.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._gone = False
+        self._until = self._loop.time() + seconds
+        self._receive: Receive | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._woken = self._passed = self._gone = False
 
-    async def _look(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+    def attend(self, receive: Receive) -> None:
+        """From now on the block ends by `ClientGone` too: when the client leaves.
+
+        Args:
+            receive: Of the request. Its body has been read: what comes next is that it has gone.
+        """
+        self._receive = receive
+        if self._woken:
+            self._watch = self._loop.create_task(self._look(receive))
+
+    def _wake(self) -> None:
+        if self._loop.time() >= self._until:
+            self._passed = True
+            self._task.cancel()
+            return
+        self._woken = True
+        self._timer = self._loop.call_at(self._until, self._wake)
+        if self._receive is not None:
+            self.attend(self._receive)
+
+    async def _look(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
             pass
         self._gone = True
         self._task.cancel()
 
-    def _begin(self) -> None:
-        self._watch = asyncio.ensure_future(self._look())
-
-    def __enter__(self) -> Attendance:
-        task = asyncio.current_task()
+    def __enter__(self) -> Deadline:
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - it runs in an event loop
         self._task = task
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._begin)
+        first = min(self._until, self._loop.time() + PATIENCE)
+        self._timer = self._loop.call_at(first, self._wake)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._timer.cancel()
         if self._watch is not None:
             self._watch.cancel()
-        if self._gone and isinstance(error, asyncio.CancelledError):
-            raise ClientGone from error
+        if isinstance(error, asyncio.CancelledError):
+            if self._passed:
+                raise asyncio.TimeoutError from error
+            if self._gone:
+                raise ClientGone from error

@@ -52,8 +52,8 @@ class Tally:
 class Guard:
     """The middleware.
 
-    What it leaves in the scope of a request: ``deadline`` (`Deadline`), and ``model``, which a
-    route sets to the name that metrics count it under.
+    What it leaves in the scope of a request: ``deadline`` (`Deadline`), which a route that has read
+    the body lets attend, and ``model``, which a route sets to the name that metrics count it under.
 
     Args:
         app: What stands behind.
@@ -90,7 +90,10 @@ class Guard:
         finally:
             self._tally.requests -= 1
             self._tally.bytes -= exchange.bytes
-            self._metrics.count(scope["model"], exchange.status, time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
+            asyncio.get_running_loop().call_soon(  # the answer goes out before
+                self._metrics.count, scope["model"], exchange.status, seconds
+            )
 
     async def _answer_openly(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

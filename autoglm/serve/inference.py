@@ -17,7 +17,6 @@ import hal
 from ..tensor import TensorSpec
 from . import wire
 from .access import require
-from .attend import Attendance
 from .body import read_body
 from .model import Graph, Served
 
@@ -55,7 +54,7 @@ class _Models:
     """What there is, to look at."""
 
     def __init__(self, models: Mapping[str, Served]) -> None:
-        self._models = models
+        self.served = models
 
     def find(self, scope: Scope, access: str) -> Served:
         """The model that a request names.
@@ -64,7 +63,7 @@ class _Models:
             HTTPException: 404, 403.
         """
         parameters = scope["path_params"]
-        model = self._models.get(parameters["model"])
+        model = self.served.get(parameters["model"])
         if model is None or parameters.get("version", wire.VERSION) != wire.VERSION:
             raise HTTPException(404, f"no model of that name and version; {self._known()}")
         require(scope, model.name, access)
@@ -72,7 +71,7 @@ class _Models:
         return model
 
     def _known(self) -> str:
-        return f"there are: {', '.join(self._models)} (version {wire.VERSION})"
+        return f"there are: {', '.join(self.served)} (version {wire.VERSION})"
 
     async def metadata(self, request: HttpRequest) -> Response:
         """What it takes and gives."""
@@ -98,6 +97,11 @@ class _Infer:
 
     def __init__(self, models: _Models) -> None:
         self._models = models
+        self._readers = {
+            name: wire.Reader(model.info)
+            for name, model in models.served.items()
+            if isinstance(model, Graph)
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         model = self._models.find(scope, "rw")
@@ -105,9 +109,9 @@ class _Infer:
             raise HTTPException(400, f"{model.name!r} is a language model: ask /v1/completions")
         length = _json_length(scope)
         body = await read_body(receive)
-        request = wire.read(body, length, model.info)
-        with Attendance(receive):
-            outputs = await model.infer(request.inputs)
+        request = self._readers[model.name].read(body, length)
+        scope["deadline"].attend(receive)
+        outputs = await model.infer(request.inputs)
         content, head = wire.write(model.name, request, outputs)
         headers = [(b"content-length", b"%d" % len(content))]
         if head is None:

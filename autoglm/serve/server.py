@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import math
 import signal
 import ssl
 import threading
@@ -33,34 +34,35 @@ log = logging.getLogger("autoglm")
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it, with the client's certificate in the scope of each request.
 
-    A head that takes longer than `Limits.head` ends the connection.
+    A head that takes longer than `Limits.head` ends the connection: the server looks at each now
+    and then, since a timer for each request would cost every request.
     """
 
     head: float = Limits.head
+    _until = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection in."""
         super().connection_made(transport)
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self._certificate = (tls and tls.getpeercert(binary_form=True)) or b""
-        self._patience = self.loop.call_later(self.head, self.transport.close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Let it go."""
-        self._patience.cancel()
-        super().connection_lost(exc)
+        self._until = self.loop.time() + self.head
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._patience.cancel()
-        self._patience = self.loop.call_later(self.head, self.transport.close)
+        self._until = self.loop.time() + self.head
         self.scope["certificate"] = self._certificate  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         """It is there."""
-        self._patience.cancel()
+        self._until = math.inf
         super().on_headers_complete()
+
+    def look(self) -> None:
+        """End the connection when its head takes too long."""
+        if self.loop.time() > self._until:
+            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -135,6 +137,13 @@ class Server(uvicorn.Server):
         if self._began is not None and self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._began(host, port)
+
+    async def on_tick(self, counter: int) -> bool:
+        """What uvicorn does ten times a second."""
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, Protocol):
+                connection.look()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Listen no more, answer what is there, give the models back."""

@@ -32,6 +32,10 @@ DATATYPES: Final[Mapping[str, str]] = {
 MOST_TENSORS: Final = 256
 """In one request."""
 MOST_EXTENTS: Final = 32
+LONGEST_KNOWN: Final = 4096
+"""Bytes of JSON that are kept for when they come again."""
+MOST_KNOWN: Final = 256
+"""How many of them, for one model."""
 
 
 @dataclass(frozen=True)
@@ -51,35 +55,83 @@ class Request:
     binary: frozenset[str]
 
 
-def read(body: bytes, length: int | None, info: ModelInfo) -> Request:
-    """A request, from its body.
+@dataclass(frozen=True)
+class _Input:
+    """One input as it was stated: in JSON, unless it has a size."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    where: str
+    size: int | None
+    data: object
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The JSON of a request."""
+
+    id: str | None
+    inputs: Sequence[_Input]
+    outputs: Sequence[str]
+    binary: frozenset[str]
+
+
+class Reader:
+    """Reads requests to run a model.
+
+    A client states the same again and again where only the arrays behind it differ: what was
+    understood once is kept.
 
     Args:
-        body: All of it.
-        length: Bytes of it that are JSON, when arrays follow; None: it is JSON.
-        info: The model that is asked for.
-
-    Raises:
-        InputError: It is no such request; the sentence says where.
+        info: The model.
     """
-    if length is not None and length > len(body):
-        raise InputError(f"the JSON has {length} bytes by its header, the body has {len(body)}")
-    head = _object(_json(body if length is None else body[:length]), "the request")
-    tail = _Tail(memoryview(body)[len(body) if length is None else length :])
-    stated = _list(head.get("inputs"), "inputs")
-    inputs: dict[str, Array] = {}
-    specs = {spec.name: spec for spec in info.inputs}
-    for index, each in enumerate(stated):
-        name, array = _input(_object(each, f"inputs[{index}]"), f"inputs[{index}]", specs, tail)
-        if name in inputs:
-            raise InputError(f"inputs[{index}]: {name!r} is there twice")
-        inputs[name] = array
-    tail.end()
-    outputs, binary = _outputs(head, [spec.name for spec in info.outputs])
-    identifier = head.get("id")
-    if identifier is not None and not isinstance(identifier, str):
-        raise InputError("id is a text")
-    return Request(identifier, inputs, outputs, binary)
+
+    def __init__(self, info: ModelInfo) -> None:
+        self._specs = {spec.name: spec for spec in info.inputs}
+        self._outputs = [spec.name for spec in info.outputs]
+        self._known: dict[bytes, _Head] = {}
+
+    def read(self, body: bytes, length: int | None) -> Request:
+        """A request, from its body.
+
+        Args:
+            body: All of it.
+            length: Bytes of it that are JSON, when arrays follow; None: it is JSON.
+
+        Raises:
+            InputError: It is no such request; the sentence says where.
+        """
+        if length is None:
+            length = len(body)
+        if length > len(body):
+            raise InputError(f"the JSON has {length} bytes by its header, the body has {len(body)}")
+        text = body[:length]
+        head = self._known.get(text) or self._head(text)
+        tail = _Tail(memoryview(body)[length:])
+        inputs = {each.name: _array(each, tail) for each in head.inputs}
+        tail.end()
+        return Request(head.id, inputs, head.outputs, head.binary)
+
+    def _head(self, text: bytes) -> _Head:
+        stated = _object(_json(text), "the request")
+        inputs: dict[str, _Input] = {}
+        for index, each in enumerate(_list(stated.get("inputs"), "inputs")):
+            where = f"inputs[{index}]"
+            found = _input(_object(each, where), where, self._specs)
+            if found.name in inputs:
+                raise InputError(f"{where}: {found.name!r} is there twice")
+            inputs[found.name] = found
+        outputs, binary = _outputs(stated, self._outputs)
+        identifier = stated.get("id")
+        if identifier is not None and not isinstance(identifier, str):
+            raise InputError("id is a text")
+        head = _Head(identifier, tuple(inputs.values()), outputs, binary)
+        if len(text) <= LONGEST_KNOWN and all(each.size is not None for each in head.inputs):
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[text] = head
+        return head
 
 
 def write(model: str, request: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
@@ -148,9 +200,7 @@ class _Tail:
             raise InputError(f"{len(self._rest)} bytes follow that no input names")
 
 
-def _input(
-    stated: Mapping[str, Any], where: str, specs: Mapping[str, TensorSpec], tail: _Tail
-) -> tuple[str, Array]:
+def _input(stated: Mapping[str, Any], where: str, specs: Mapping[str, TensorSpec]) -> _Input:
     name = stated.get("name")
     spec = specs.get(name) if isinstance(name, str) else None
     if spec is None:
@@ -165,12 +215,17 @@ def _input(
         )
     shape = _shape(stated.get("shape"), where, spec)
     size = _object(stated.get("parameters", {}), f"{where}: parameters").get("binary_data_size")
-    dtype = np.dtype(spec.dtype)
-    if size is None:
-        return spec.name, _from_json(stated.get("data"), dtype, shape, where)
-    if not _whole(size):
+    if size is not None and not _whole(size):
         raise InputError(f"{where}: binary_data_size is a number of bytes")
-    return spec.name, _from_bytes(tail.take(size, where), dtype, shape, where)
+    data = stated.get("data") if size is None else None
+    return _Input(spec.name, np.dtype(spec.dtype), shape, where, size, data)
+
+
+def _array(stated: _Input, tail: _Tail) -> Array:
+    if stated.size is None:
+        return _from_json(stated.data, stated.dtype, stated.shape, stated.where)
+    data = tail.take(stated.size, stated.where)
+    return _from_bytes(data, stated.dtype, stated.shape, stated.where)
 
 
 def _shape(stated: object, where: str, spec: TensorSpec) -> tuple[int, ...]:

@@ -17,11 +17,11 @@ from autoglm.tensor import Array
 from tests.autoglm import small
 from tests.autoglm.serving import HEADER, binary, request
 
-INFO = small.INFO
+READER = wire.Reader(small.INFO)
 
 
 def read(content: Any) -> wire.Request:
-    return wire.read(json.dumps(content).encode(), None, INFO)
+    return READER.read(json.dumps(content).encode(), None)
 
 
 def changed(index: int, **changes: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def test_json() -> None:
 def test_binary_without_a_copy() -> None:
     given = small.inputs(3)
     body, headers = binary(given, parameters={"binary_data_output": True})
-    found = wire.read(body, int(headers[HEADER]), INFO)
+    found = READER.read(body, int(headers[HEADER]))
     assert found.binary == {"y", "n"}
     assert not found.inputs["x"].flags.owndata and not found.inputs["x"].flags.writeable
     assert all(np.array_equal(found.inputs[name], array) for name, array in given.items())
@@ -127,17 +127,17 @@ def test_what_does_not_fit(content: Any, says: str) -> None:
 )  # fmt: skip
 def test_no_json(body: bytes) -> None:
     with pytest.raises(InputError, match="no JSON"):
-        wire.read(body, None, INFO)
+        READER.read(body, None)
 
 
 def test_bytes_that_are_not_named() -> None:
     body, headers = binary(small.inputs())
     with pytest.raises(InputError, match="3 bytes follow"):
-        wire.read(body + b"abc", int(headers[HEADER]), INFO)
+        READER.read(body + b"abc", int(headers[HEADER]))
     with pytest.raises(InputError, match="by its header, the body has"):
-        wire.read(body, len(body) + 1, INFO)
+        READER.read(body, len(body) + 1)
     with pytest.raises(InputError, match="are left"):
-        wire.read(body[:-1], int(headers[HEADER]), INFO)
+        READER.read(body[:-1], int(headers[HEADER]))
 
 
 _JSON = st.recursive(
@@ -166,7 +166,7 @@ def test_any_member_may_be_anything(member: str, value: Any, index: int) -> None
     except InputError:
         return
     for name, array in found.inputs.items():
-        (spec,) = (spec for spec in INFO.inputs if spec.name == name)
+        (spec,) = (spec for spec in small.INFO.inputs if spec.name == name)
         assert array.dtype == spec.dtype and array.ndim == len(spec.shape)
 
 
@@ -174,4 +174,4 @@ def test_any_member_may_be_anything(member: str, value: Any, index: int) -> None
 @given(st.binary(max_size=200), st.none() | st.integers(0, 300))
 def test_any_bytes(body: bytes, length: int | None) -> None:
     with pytest.raises(InputError):
-        wire.read(body, length, INFO)
+        READER.read(body, length)
