@@ -24,10 +24,10 @@ from starlette.types import Receive, Scope, Send
 
 from ..decoder.language_model import Piece
 from ..decoder.sampling import Sampling
+from ..decoder.text import LONGEST_STOP, STOPS
 from ..errors import Error, InputError
 from .access import require
 from .answer import problem
-from .attend import Attendance
 from .body import read_body
 from .description import REFUSALS, answers
 from .language import Language
@@ -38,6 +38,8 @@ MESSAGES = 1024
 """The most messages of a conversation."""
 COMPLETION = 16
 """Tokens of a completion, unless asked for; a chat's answer may be as long as there is room."""
+LONGEST = 1 << 24
+"""Tokens that may be asked for; there are no more than there is room."""
 _SAMPLED: Final = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -141,11 +143,11 @@ class _Answer:
         require(scope, model.name, "rw")
         scope["model"] = model.name
         asked = _understood(given, model, self._chat)
-        with Attendance(receive):
-            if asked.stream:
-                await _stream(asked, scope, receive, send)
-            else:
-                await _json(await _whole(asked))(scope, receive, send)
+        scope["deadline"].attend(receive)
+        if asked.stream:
+            await _stream(asked, scope, receive, send)
+        else:
+            await _json(await _whole(asked))(scope, receive, send)
 
 
 # ---- requests ------------------------------------------------------------------------------------
@@ -195,6 +197,8 @@ def _understood(given: Mapping[str, Any], model: Language, chat: bool) -> Asked:
     options = given.get("stream_options", {})
     if not isinstance(options, dict):
         raise InputError("stream_options is an object")
+    if not isinstance(given.get("user", ""), str):
+        raise InputError("user is a text")
     return Asked(
         model,
         [prompt for prompt in prompts for _ in range(count)],
@@ -211,8 +215,8 @@ def _samplings(
 ) -> list[Sampling]:
     """How to choose each of the answers to a prompt."""
     room = max(model.model.capacity - len(prompt), 1)
-    longest = _whole_number(given, "max_tokens", room if chat else COMPLETION, 1, 1 << 24)
-    longest = _whole_number(given, "max_completion_tokens", longest, 1, 1 << 24)
+    longest = _whole_number(given, "max_tokens", room if chat else COMPLETION, 1, LONGEST)
+    longest = _whole_number(given, "max_completion_tokens", longest, 1, LONGEST)
     seed = _whole_number(given, "seed", secrets.randbits(63), -(1 << 63), (1 << 64) - 1)
     chosen = {name: given[asked] for asked, name in _SAMPLED.items() if asked in given}
     if not isinstance(chosen.get("ignore_end", False), bool):
@@ -444,16 +448,17 @@ def _json(content: object) -> Response:
 
 def describe(models: Sequence[str]) -> dict[str, Any]:
     """The routes as OpenAPI's ``paths``."""
-    text, whole = {"type": "string"}, {"type": "integer"}
+    text, written = {"type": "string"}, {"type": "string", "minLength": 1}
     named = {"type": "string", "enum": list(models)}
-    common: dict[str, Any] = {
-        "model": named,
+    stop = {"type": "string", "minLength": 1, "maxLength": LONGEST_STOP}
+    longest = {"type": "integer", "minimum": 1, "maximum": LONGEST}
+    optional: dict[str, Any] = {
         "n": {"type": "integer", "minimum": 1, "maximum": CHOICES},
         "stream": {"type": "boolean"},
         "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
-        "stop": {"anyOf": [text, {"type": "array", "items": text}]},
-        "seed": whole,
-        "max_tokens": {"type": "integer", "minimum": 1},
+        "stop": {"anyOf": [stop, {"type": "array", "items": stop, "maxItems": STOPS}]},
+        "seed": {"type": "integer", "minimum": -(1 << 63), "maximum": (1 << 64) - 1},
+        "max_tokens": longest,
         "temperature": {"type": "number", "minimum": 0},
         "top_p": {"type": "number", "minimum": 0, "maximum": 1},
         "top_k": {"type": "integer", "minimum": 0},
@@ -463,24 +468,20 @@ def describe(models: Sequence[str]) -> dict[str, Any]:
         "ignore_eos": {"type": "boolean"},
         "user": text,
     }
-    tokens = {"type": "array", "items": whole}
-    prompt = {
-        "anyOf": [
-            text,
-            tokens,
-            {"type": "array", "items": text},
-            {"type": "array", "items": tokens},
-        ]
-    }
+    common = {"model": named} | {name: _or_null(schema) for name, schema in optional.items()}
+    tokens = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+    several = {"type": "array", "minItems": 1, "maxItems": CHOICES}
+    prompt = {"anyOf": [written, tokens, several | {"items": written}, several | {"items": tokens}]}
     message = {
         "type": "object",
         "required": ["role", "content"],
         "properties": {"role": text, "content": text},
     }
     messages = {"type": "array", "items": message, "minItems": 1, "maxItems": MESSAGES}
+    chat = {"messages": messages, "max_completion_tokens": _or_null(longest), **common}
     return {
         "/v1/completions": _post("Continue a text.", {"prompt": prompt, **common}),
-        "/v1/chat/completions": _post("Answer a conversation.", {"messages": messages, **common}),
+        "/v1/chat/completions": _post("Answer a conversation.", chat),
         "/v1/models": {"get": _get("The models.", 401, 429)},
         "/v1/models/{model}": {
             "parameters": [{"name": "model", "in": "path", "required": True, "schema": named}],
@@ -489,8 +490,12 @@ def describe(models: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 def _post(summary: str, properties: dict[str, Any]) -> dict[str, Any]:
-    required = [next(iter(properties)), "model"]
+    required = [next(iter(properties)), "model"]  # the prompt, or the messages
     schema = {
         "type": "object",
         "required": required,
@@ -498,7 +503,7 @@ def _post(summary: str, properties: dict[str, Any]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     responses = _refused(answers("The answer.", {"type": "object"}, *REFUSALS))
-    responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    responses["200"]["content"]["text/event-stream"] = {}
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
     return {"post": {"summary": summary, "requestBody": body, "responses": responses}}
 

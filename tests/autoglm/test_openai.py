@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -17,7 +20,7 @@ from autoglm.serve.language import Language
 from autoglm.serve.limits import Limits
 
 from .languages import Spoken
-from .serving import Service, serving
+from .serving import Service, attack, serving
 from .test_language_models import until
 
 PROMPT = "A driver is three functions"
@@ -207,6 +210,44 @@ def test_more_than_wait_get_429(qwen: Spoken) -> None:
         assert (status, answer["error"]["type"]) == (429, "rate_limit_error")
         until(lambda: language(service).worker.counts == (0, 0))  # type: ignore[union-attr]
         assert service.ask("/v1/completions", body | {"n": 2, "max_tokens": 3})[0] == 200
+
+
+def test_a_hundred_clients_at_once(service: Service, model: LanguageModel) -> None:
+    """Two are answered, 14 wait, the others are told to ask again: nobody is left out."""
+    prompts = [PROMPT, "GPIO", "I2C and SPI", "A name"]
+    wanted = [said(model, prompt, max_tokens=8, ignore_end=True) for prompt in prompts]
+    refused: list[int] = []
+
+    def ask(number: int) -> None:
+        prompt, text = prompts[number % 4], wanted[number % 4]
+        body = {"model": "qwen2", "prompt": prompt, "max_tokens": 8, "temperature": 0,
+                "ignore_eos": True, "stream": number % 3 == 0}  # fmt: skip
+        while True:
+            status, answer = service.ask("/v1/completions", body)
+            if status == 200:
+                break
+            assert (status, answer["error"]["type"]) == (429, "rate_limit_error")
+            refused.append(number)
+            time.sleep(0.05)
+        assert (streamed(answer) if body["stream"] else answer["choices"][0]["text"]) == text
+
+    with concurrent.futures.ThreadPoolExecutor(100) as clients:
+        assert len(list(clients.map(ask, range(100), timeout=120))) == 100
+    assert refused
+    until(lambda: language(service).worker.counts == (0, 0))  # type: ignore[union-attr]
+    assert service.metric("autoglm_requests_now") == 0
+
+
+def streamed(events: bytes) -> str:
+    """The text of an answer that came as events, which is whole."""
+    *chunks, last = [line[6:] for line in events.splitlines() if line.startswith(b"data: ")]
+    assert last == b"[DONE]"
+    return "".join(json.loads(chunk)["choices"][0]["text"] for chunk in chunks)
+
+
+def test_schemathesis(service: Service, tmp_path: Path) -> None:
+    attack(service, tmp_path, "--include-path-regex", "^/v1/", "--max-examples", "2")
+    assert service.ask("/v1/completions", {"model": "qwen2", "prompt": "x"})[0] == 200
 
 
 def test_a_killed_worker_is_not_noticed(

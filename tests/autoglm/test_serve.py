@@ -25,7 +25,7 @@ from autoglm.serve.limits import Limits
 from autoglm.serve.model import Graph
 from autoglm.tensor import Array
 from tests.autoglm import small
-from tests.autoglm.serving import HEADER, Service, binary, request, serving
+from tests.autoglm.serving import HEADER, Service, attack, binary, request, serving
 from tests.autoglm.small import bad, good, right, write
 
 INFER = "/v2/models/small/infer"
@@ -208,30 +208,7 @@ def test_garbage(service: Service) -> None:
 
 
 def test_schemathesis(service: Service, tmp_path: Path) -> None:
-    """Its checks of status, content and schema on requests that it makes up.
-
-    One check is left out: that what fits the schema is accepted. No schema can tie the data to the
-    shape; the example, which is tried, is accepted. And 504 is right for a deadline of 5e-324 s.
-    """
-    settings = tmp_path / "schemathesis.toml"
-    settings.write_text(
-        "[checks.positive_data_acceptance]\nenabled = false\n"
-        '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "4xx", "504"]\n'
-    )
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).with_name("schemathesis"), "--config-file", settings, "run"),
-            f"http://127.0.0.1:{service.port}/openapi.json",
-            *("--phases", "examples,coverage,fuzzing", "--max-examples", "6", "--seed", "1"),
-            *("--suppress-health-check", "all", "--no-color"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    attack(service, tmp_path, "--max-examples", "6")
     assert infer(service, 1, 1)
 
 
