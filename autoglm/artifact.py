@@ -19,9 +19,9 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
+from .closing import Closing
 from .errors import (
     AlteredArtifact,
     ArtifactError,
@@ -47,7 +47,7 @@ HEADER_LENGTH = _HEADER.size + _CRC.size
 _CHUNK = 1 << 20
 
 
-class Artifact:
+class Artifact(Closing):
     """An artifact that is open for reading. Any thread may use it; it is one memory map.
 
     Attributes:
@@ -113,17 +113,6 @@ class Artifact:
         """Give the map back, once nobody uses a blob of it any more."""
         with contextlib.suppress(BufferError):  # a view of it is in use, and keeps it
             self._map.close()
-
-    def __enter__(self) -> Artifact:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _says(self, cause: str) -> str:
         return f'read "{self.path}": {cause}'

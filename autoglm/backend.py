@@ -119,6 +119,14 @@ class Executable(ABC):
     outputs: tuple[TensorSpec, ...]
     concurrent: bool = False
 
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the device has counted since it was loaded, by name; empty where it counts nothing.
+
+        Read between calls. Each only grows, and is the same for the same call: clocks, not seconds.
+        """
+        return {}
+
     @abstractmethod
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Figures:
         unit: Of what: ``inferences/s`` or ``tokens/s``.
         calls: How many were timed.
         power: What the device took meanwhile.
+        counted: What the device counted, a call, by name; empty where it counts nothing.
     """
 
     device: str
@@ -44,6 +45,7 @@ class Figures:
     unit: str
     calls: int
     power: Power
+    counted: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def timed(
         unit: Of the throughput.
     """
     gauge = meter(model.device)
+    counters = model.counters
     took: list[float] = []
     gauge.begin()
     begin = time.perf_counter()
@@ -108,6 +111,7 @@ def timed(
         unit,
         len(took),
         power,
+        {name: (n - counters.get(name, 0)) / len(took) for name, n in model.counters.items()},
     )
 
 
@@ -126,11 +130,11 @@ def _plain(each: Figures | Absent) -> dict[str, Any]:
 
 def as_rows(found: Sequence[Figures | Absent]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a table for people."""
-    head = ["DEVICE", "ENGINE", "P50 MS", "P99 MS", "THROUGHPUT", "POWER"]
+    head = ["DEVICE", "ENGINE", "P50 MS", "P99 MS", "THROUGHPUT", "COUNTED A CALL", "POWER"]
     rows = []
     for each in found:
         if isinstance(each, Absent):
-            rows.append([each.device, "-", "-", "-", "-", f"not available: {each.reason}"])
+            rows.append([each.device, "-", "-", "-", "-", "-", f"not available: {each.reason}"])
             continue
         rows.append(
             [
@@ -139,6 +143,7 @@ def as_rows(found: Sequence[Figures | Absent]) -> tuple[list[str], list[list[str
                 f"{each.p50_ms:.3g}",
                 f"{each.p99_ms:.3g}",
                 f"{each.throughput:.4g} {each.unit}",
+                ", ".join(f"{count:g} {name}" for name, count in each.counted.items()) or "-",
                 str(each.power),
             ]
         )

@@ -8,10 +8,10 @@ import logging
 import os
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from types import TracebackType
 
 from .artifact import Artifact
 from .backend import Executable, backend
+from .closing import Closing
 from .device import Device
 from .dispatch import Candidate, Choice, choose
 from .errors import ArtifactError, DeviceError, Error
@@ -57,7 +57,7 @@ def load(
         raise
 
 
-class Loaded:
+class Loaded(Closing):
     """A model on a device. Threads may share it; calls wait for one another where the engine must.
 
     When the device fails, in a call or before, the next candidate is loaded and the call is made
@@ -111,6 +111,11 @@ class Loaded:
         """Whether calls of several threads run at once, and not one after the other."""
         return self._executable is not None and self._executable.concurrent
 
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the device has counted since it was loaded, as `Executable.counters`."""
+        return self._executable.counters if self._executable is not None else {}
+
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once.
 
@@ -156,17 +161,6 @@ class Loaded:
                 files.close()
             self._done.clear()
             self._artifact.close()
-
-    def __enter__(self) -> Loaded:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _give_up(self, executable: Executable, error: DeviceError) -> None:
         """Put the next candidate in the place of one that failed."""

@@ -4,8 +4,8 @@
 Each socket with its region is a lane, in which one call is made at a time. The first message says
 what to load, and is answered by an object; each further one describes the inputs of a call, which
 are in the region, and is answered by a description of its outputs, or by an object: what went
-wrong. An object before that answer tells which candidate runs now. When the sockets end, so does
-the process, whatever it is doing.
+wrong. An object before that answer tells what is new: which candidate runs, what it counted. When
+the sockets end, so does the process, whatever it is doing.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ def main() -> int:
 
 
 def _serve(link: socket.socket, region: Region, model: Loaded, largest: int) -> None:
-    known = model.candidate
+    known = model.candidate, model.counters
     while description := link.recv(LARGEST_MESSAGE):
         answer, lost = _answer(description, region, model, largest)
-        if model.candidate is not known and not lost:
-            known = model.candidate
+        now = model.candidate, model.counters
+        if now != known and not lost:
+            known = now
             link.send(_message(_now(model)))
         link.send(answer)
         if lost:
@@ -86,7 +87,7 @@ def _answer(description: bytes, region: Region, model: Loaded, largest: int) -> 
 
 
 def _now(model: Loaded) -> dict[str, Any]:
-    return {"candidate": model.candidate.name}
+    return {"candidate": model.candidate.name, "counters": model.counters}
 
 
 def _message(content: dict[str, Any]) -> bytes:

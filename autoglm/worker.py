@@ -83,6 +83,7 @@ class Worker:
         info: The source model.
         candidate: Name of what runs (`dispatch.Candidate.name`); empty while nothing does.
         deaths: How many processes have ended without being told to.
+        counters: What the device has counted, as `Executable.counters`; from 0 in each process.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Worker:
             self.info: ModelInfo = artifact.manifest.model
         self.candidate = ""
         self.deaths = 0
+        self.counters: Mapping[str, int] = {}
         self._asked: dict[str, Any] = {
             "path": str(self._path),
             "device": device,
@@ -212,7 +214,7 @@ class Worker:
                 raise _raised(hello)
             self._candidates = hello["candidates"]
             self._usable = self._lanes if hello["concurrent"] else self._lanes[:1]
-            self.candidate = hello["candidate"]
+            self.candidate, self.counters = hello["candidate"], hello["counters"]
             if not started.done():
                 started.set_result(None)
             ended = self._loop.create_future()
@@ -303,14 +305,14 @@ class Worker:
                 ended.set_result(None)
             self._loop.remove_reader(lane.link)
             return
-        failure = orjson.loads(message) if message.startswith(b"{") else {}
-        if "candidate" in failure:
-            self.candidate = failure["candidate"]  # the answer follows
-            return
+        news = orjson.loads(message) if message.startswith(b"{") else {}
+        if "candidate" in news:
+            self.candidate, self.counters = news["candidate"], news["counters"]
+            return  # the answer follows
         call, lane.call = lane.call, None
         self._alone = False
         if call is not None:
-            self._answer(lane, call, message, failure)
+            self._answer(lane, call, message, news)
         self._feed()
 
     def _answer(self, lane: _Lane, call: _Call, message: bytes, failure: Mapping[str, Any]) -> None:

@@ -196,12 +196,7 @@ def _specs(values: Sequence[onnx.ValueInfoProto], graph: onnx.GraphProto) -> lis
 
 
 class Partitioned(Executable):
-    """The parts, one after the other.
-
-    Attributes:
-        tiles: Runs of the unit in the last call.
-        cycles: Clocks of the unit in the last call.
-    """
+    """The parts, one after the other."""
 
     def __init__(
         self,
@@ -212,20 +207,25 @@ class Partitioned(Executable):
         device: Device,
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
-        self.tiles = self.cycles = 0
         self._steps, self._unit, self._device = steps, unit, device
+        self._counted = _counted(unit)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Runs of the unit, and the clocks they took."""
+        return self._counted
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run each part; what the unit did is logged, and kept in `tiles` and `cycles`."""
+        """Run each part; what the unit did is logged."""
         values = dict(inputs)
         try:
-            tiles, cycles = self._unit.tiles, self._unit.cycles
             for step in self._steps:
                 self._run(step, values)
-            self.tiles, self.cycles = self._unit.tiles - tiles, self._unit.cycles - cycles
+            before, self._counted = self._counted, _counted(self._unit)
         except hal.Error as error:
             raise DeviceError(f"{self._device}: {error}") from error
-        _log.info("%s: %d tiles in %d cycles", self._device, self.tiles, self.cycles)
+        tiles, cycles = (self._counted[name] - count for name, count in before.items())
+        _log.info("%s: %d tiles in %d cycles", self._device, tiles, cycles)
         return {spec.name: values[spec.name] for spec in self.outputs}
 
     def _run(self, step: Session | Layer, values: dict[str, Array]) -> None:
@@ -240,3 +240,7 @@ class Partitioned(Executable):
     def close(self) -> None:
         """Give the unit back."""
         self._unit.close()
+
+
+def _counted(unit: hal.Gemm) -> dict[str, int]:
+    return {"tiles": unit.tiles, "cycles": unit.cycles}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class _Runs:
 
     device: Device
     candidate: Candidate
+    counters: Mapping[str, int] = field(default_factory=dict)
 
 
 def measure(model: Path, device: int, options: Mapping[str, Any]) -> Figures:

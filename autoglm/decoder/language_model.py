@@ -8,10 +8,10 @@ import os
 import queue
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol
 
 from ..artifact import Artifact
+from ..closing import Closing
 from ..dispatch import choose
 from ..errors import ArtifactError, Error
 from ..files import ArtifactFiles
@@ -79,7 +79,7 @@ class Answers(Protocol):
         """As `Batcher.close`."""
 
 
-class LanguageModel:
+class LanguageModel(Closing):
     """Text in, text out. Threads and event loops may share it.
 
     Attributes:
@@ -173,17 +173,6 @@ class LanguageModel:
     def close(self) -> None:
         """Give all of it back; answers that are under way fail."""
         self.answers.close()
-
-    def __enter__(self) -> LanguageModel:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _submit(
         self,

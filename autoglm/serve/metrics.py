@@ -93,10 +93,17 @@ class _State(Collector):
         waiting = GaugeMetricFamily(
             "autoglm_worker_waiting", "Calls that have not begun.", labels=["model"]
         )
+        counted = CounterMetricFamily(
+            "autoglm_device_counted", "By the device itself, such as its clocks.",
+            labels=["model", "counter"],
+        )  # fmt: skip
         for model in self._models:
             ready.add_metric([model.name, model.candidate], int(model.ready))
             deaths.add_metric([model.name], model.deaths)
             waiting.add_metric([model.name], model.waiting)
+            for name, count in model.counters.items():
+                counted.add_metric([model.name, name], count)
         yield ready
         yield deaths
         yield waiting
+        yield counted

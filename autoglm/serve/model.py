@@ -47,6 +47,11 @@ class Served(ABC):
     def waiting(self) -> int:
         """Requests that have not begun."""
 
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the device has counted, by name; empty where it counts nothing."""
+        return {}
+
     @abstractmethod
     async def start(self) -> None:
         """Load it; returns when it is ready.
@@ -122,6 +127,11 @@ class Graph(Served):
     def waiting(self) -> int:
         """For the worker."""
         return self.worker.waiting
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """By the worker's device."""
+        return self.worker.counters
 
     async def start(self) -> None:
         """Start the worker."""

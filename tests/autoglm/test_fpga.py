@@ -22,6 +22,7 @@ import hal
 from autoglm import compiler
 from autoglm.backend import CompileOptions
 from autoglm.backends.fpga import PLAN, SIMULATED, Fpga, Partitioned
+from autoglm.benchmark import as_rows, measure
 from autoglm.device import Device
 from autoglm.errors import ArtifactError, CompileError, DeviceError
 from autoglm.fpga.layer import Finder, Layer
@@ -34,6 +35,7 @@ from tests.native import ROOT
 from tests.needs import needs
 
 from . import models
+from .serving import serving
 
 UNIT = Device(0, "fpga", "simulated", SIMULATED)
 
@@ -242,9 +244,11 @@ def test_quantised_model(name: str, folder: Path, tmp_path: Path) -> None:
         str(folder / f"{name}.onnx"), providers=["CPUExecutionProvider"]
     )
     (want,) = session.run(None, {"x": x})
+    before = loaded.counters
     np.testing.assert_allclose(loaded.run({"x": x})["y"], want, 1e-5, 1e-5)
     # 10 rows: 2 tiles; 32 columns of depth 16: 4; 4 columns of depth 32: 1
-    assert (loaded.tiles, loaded.cycles) == (2 * 4 + 2 * 1, 2 * 4 * 16 + 2 * 1 * 32)
+    assert loaded.counters["tiles"] - before["tiles"] == 2 * 4 + 2 * 1
+    assert loaded.counters["cycles"] - before["cycles"] == 2 * 4 * 16 + 2 * 1 * 32
     loaded.close()
 
 
@@ -332,3 +336,11 @@ def test_artifact(folder: Path, tmp_path: Path) -> None:
     with autoglm.load(output, device="fpga") as model:
         assert model.device.address == SIMULATED
         np.testing.assert_allclose(model(x)["y"], session.run(None, x)[0], 1e-5, 1e-5)
+        figures = measure(model, x, 0.01)
+    assert figures.counted == {"tiles": 4 + 1, "cycles": 4 * 16 + 32}
+    assert "5 tiles, 96 cycles" in as_rows([figures])[1][0]
+    with serving(output, device="fpga") as service:
+        for _ in range(2):
+            service.infer("dynamic", x)
+        counted = 'autoglm_device_counted_total{counter="cycles",model="dynamic"}'
+        assert service.metric(counted) == 2 * figures.counted["cycles"]
