@@ -338,7 +338,7 @@ def test_artifact(folder: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(model(x)["y"], session.run(None, x)[0], 1e-5, 1e-5)
         figures = measure(model, x, 0.01)
     assert figures.counted == {"tiles": 4 + 1, "cycles": 4 * 16 + 32}
-    assert "5 tiles, 96 cycles" in as_rows([figures])[1][0]
+    assert "5 tiles a call, 96 cycles a call" in as_rows([figures])[1][0][4]
     with serving(output, device="fpga") as service:
         for _ in range(2):
             service.infer("dynamic", x)
