@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs every check, or given commands, inside the aarch64 guest and writes down how each went.
+"""Runs every check, then the given commands, inside the aarch64 guest; writes how each went.
 
-    python3 runner.py RESULTS [COMMANDS]
+    python3 runner.py COMMANDS RESULTS
 
 COMMANDS is JSON, ``{name: {"command": [...], "environment": {...}}}``; RESULTS becomes
 ``{name: failure}``, the failure being empty where all went well.
@@ -52,14 +52,12 @@ def execute(command: list[str], environment: dict[str, str]) -> str:
 
 def main() -> None:
     """Run everything."""
-    if len(sys.argv) > 2:
-        commands = json.loads(Path(sys.argv[2]).read_text())
-        results = {name: execute(**one) for name, one in commands.items()}
-    else:
-        results = {
-            name: call(getattr(checks, name)) for name in dir(checks) if name.startswith("check_")
-        }
-    Path(sys.argv[1]).write_text(json.dumps(results))
+    commands = json.loads(Path(sys.argv[1]).read_text())
+    results = {
+        name: call(getattr(checks, name)) for name in dir(checks) if name.startswith("check_")
+    }
+    results |= {name: execute(**one) for name, one in commands.items()}
+    Path(sys.argv[2]).write_text(json.dumps(results))
 
 
 main()
