@@ -92,13 +92,14 @@ static int checked(struct hal_device *dev, const struct hal_attribute *attr, con
                           attr->name, result);
 }
 
-static int call_get(struct hal_device *dev, const struct hal_attribute *attr, struct hal_value *out)
+int attribute_call_get(struct hal_device *dev, const struct hal_attribute *attr,
+                       struct hal_value *out)
 {
     return checked(dev, attr, "get", attr->get(dev, attr, out));
 }
 
-static int call_set(struct hal_device *dev, const struct hal_attribute *attr,
-                    const struct hal_value *value)
+int attribute_call_set(struct hal_device *dev, const struct hal_attribute *attr,
+                       const struct hal_value *value)
 {
     return checked(dev, attr, "set", attr->set(dev, attr, value));
 }
@@ -117,7 +118,7 @@ int attribute_apply_options(struct hal_device *dev)
             continue;
         err = value_parse(attr, text, &value);
         if (!err)
-            err = call_set(dev, attr, &value);
+            err = attribute_call_set(dev, attr, &value);
         if (err)
             return err;
     }
@@ -143,7 +144,8 @@ const struct hal_option *hal_device_option_at(const struct hal_device *dev, size
 
 /* ---- get and set ---------------------------------------------------------------------------- */
 
-static int get_value(struct hal_device *dev, const char *name, struct hal_value *out)
+int attribute_check_get(struct hal_device *dev, const char *name, struct hal_value *out,
+                        const struct hal_attribute **row)
 {
     const struct hal_attribute *attr;
 
@@ -156,14 +158,22 @@ static int get_value(struct hal_device *dev, const char *name, struct hal_value 
         return hal_fail_plain(-EACCES, "get", dev->uri, "attribute \"%s\" cannot be read", name);
     memset(out, 0, sizeof(*out));
     out->type = attr->type;
-    return call_get(dev, attr, out);
+    *row = attr;
+    return 0;
 }
 
-static int set_value(struct hal_device *dev, const char *name, const struct hal_value *in)
+static int get_value(struct hal_device *dev, const char *name, struct hal_value *out)
 {
     const struct hal_attribute *attr;
-    struct hal_value value;
-    int err;
+    int err = attribute_check_get(dev, name, out, &attr);
+
+    return err ? err : attribute_call_get(dev, attr, out);
+}
+
+int attribute_check_set(struct hal_device *dev, const char *name, const struct hal_value *in,
+                        const struct hal_attribute **row, struct hal_value *out)
+{
+    const struct hal_attribute *attr;
 
     if (!name || !in)
         return -EFAULT;
@@ -174,8 +184,17 @@ static int set_value(struct hal_device *dev, const char *name, const struct hal_
         return hal_fail_plain(-EACCES, "set", dev->uri, "attribute \"%s\" %s", name,
                               attr->access & HAL_ATTR_OPEN ? "is set when opening, in the URI"
                                                            : "is read-only");
-    err = value_convert(attr, in, &value);
-    return err ? err : call_set(dev, attr, &value);
+    *row = attr;
+    return value_convert(attr, in, out);
+}
+
+static int set_value(struct hal_device *dev, const char *name, const struct hal_value *in)
+{
+    const struct hal_attribute *attr;
+    struct hal_value value;
+    int err = attribute_check_set(dev, name, in, &attr, &value);
+
+    return err ? err : attribute_call_set(dev, attr, &value);
 }
 
 int hal_get(hal_handle handle, const char *name, struct hal_value *out, hal_deadline until)

@@ -296,11 +296,9 @@ ssize_t hal_writev(hal_handle handle, const struct iovec *iov, size_t count, hal
 
 /* ---- transfers and requests ----------------------------------------------------------------- */
 
-static ssize_t transfer(struct hal_device *dev, const struct hal_segment *segments, size_t count,
-                        hal_deadline until)
+int device_check_transfer(struct hal_device *dev, const struct hal_segment *segments, size_t count)
 {
     size_t total = 0;
-    ssize_t n;
 
     if (!dev->ops.transfer)
         return hal_fail(-EOPNOTSUPP, "transfer", dev->uri, "driver \"%s\" has no transfers",
@@ -315,11 +313,34 @@ static ssize_t transfer(struct hal_device *dev, const struct hal_segment *segmen
             return hal_fail(-EMSGSIZE, "transfer", dev->uri, "segment %zu: too long in all", i);
         total += segments[i].len;
     }
-    n = dev->ops.transfer(dev, segments, count, until);
+    return 0;
+}
+
+ssize_t device_transferred(struct hal_device *dev, const struct hal_segment *segments, size_t count,
+                           ssize_t n)
+{
+    size_t total = 0;
+
+    for (size_t i = 0; i < count; i++)
+        total += segments[i].len;
     if (n > (ssize_t)total)
         return hal_fail_plain(-EPROTO, "transfer", dev->uri,
                               "the driver says %zd bytes, there are %zu", n, total);
     return n;
+}
+
+ssize_t device_transfer(struct hal_device *dev, const struct hal_segment *segments, size_t count,
+                        hal_deadline until)
+{
+    return device_transferred(dev, segments, count, dev->ops.transfer(dev, segments, count, until));
+}
+
+static ssize_t transfer(struct hal_device *dev, const struct hal_segment *segments, size_t count,
+                        hal_deadline until)
+{
+    int err = device_check_transfer(dev, segments, count);
+
+    return err ? err : device_transfer(dev, segments, count, until);
 }
 
 ssize_t hal_transfer(hal_handle handle, const struct hal_segment *segments, size_t count,
@@ -333,21 +354,31 @@ ssize_t hal_transfer(hal_handle handle, const struct hal_segment *segments, size
     return device_leave(dev, HAL_LANE_CONTROL, "transfer", transfer(dev, segments, count, until));
 }
 
-static long control(struct hal_device *dev, uint32_t request, void *arg, size_t size,
-                    hal_deadline until)
+int device_check_control(struct hal_device *dev, const void *arg, size_t size)
 {
-    long result;
-
     if (!dev->ops.control)
         return hal_fail(-EOPNOTSUPP, "control", dev->uri, "driver \"%s\" has no requests",
                         dev->driver->name);
-    if (size && !arg)
-        return -EFAULT;
-    result = dev->ops.control(dev, request, arg, size, until);
+    return size && !arg ? -EFAULT : 0;
+}
+
+long device_control(struct hal_device *dev, uint32_t request, void *arg, size_t size,
+                    hal_deadline until)
+{
+    long result = dev->ops.control(dev, request, arg, size, until);
+
     if (result == -ENOTTY && !error_worded(dev->lanes[HAL_LANE_CONTROL].error_mark, -ENOTTY))
         return hal_fail(-ENOTTY, "control", dev->uri, "driver \"%s\" has no request 0x%x",
                         dev->driver->name, request);
     return result;
+}
+
+static long control(struct hal_device *dev, uint32_t request, void *arg, size_t size,
+                    hal_deadline until)
+{
+    int err = device_check_control(dev, arg, size);
+
+    return err ? err : device_control(dev, request, arg, size, until);
 }
 
 long hal_control(hal_handle handle, uint32_t request, void *arg, size_t size, hal_deadline until)

@@ -301,6 +301,23 @@ void device_cancel(struct hal_device *dev);
 /* Leave the lane with a result; a failure is worded first. */
 ssize_t device_leave(struct hal_device *dev, enum hal_lane which, const char *operation,
                      ssize_t result);
+/* The two halves of a call in the control lane: its checks, and what the driver does. */
+int device_check_transfer(struct hal_device *dev, const struct hal_segment *segments, size_t count);
+ssize_t device_transfer(struct hal_device *dev, const struct hal_segment *segments, size_t count,
+                        hal_deadline until);
+/* What the driver returned, unless it cannot be. */
+ssize_t device_transferred(struct hal_device *dev, const struct hal_segment *segments, size_t count,
+                           ssize_t n);
+int device_check_control(struct hal_device *dev, const void *arg, size_t size);
+long device_control(struct hal_device *dev, uint32_t request, void *arg, size_t size,
+                    hal_deadline until);
+
+/* ---- memory.c ---- */
+
+/* Checks; what the driver does is its `load` and `store`. */
+int memory_check_load(struct hal_device *dev, uint64_t offset, unsigned width,
+                      const uint64_t *value);
+int memory_check_store(struct hal_device *dev, uint64_t offset, unsigned width);
 
 /* ---- buffer.c ---- */
 
@@ -317,6 +334,16 @@ void buffer_release(struct hal_device *dev);
 const struct hal_attribute *attribute_find(const struct hal_device *dev, const char *name);
 int attribute_check_options(const struct hal_device *dev);
 int attribute_apply_options(struct hal_device *dev);
+/* The two halves of hal_get() and hal_set(): checks, which find the row (and convert the value to
+ * set, or prepare the one to fill in), and what the driver does. */
+int attribute_check_get(struct hal_device *dev, const char *name, struct hal_value *out,
+                        const struct hal_attribute **row);
+int attribute_call_get(struct hal_device *dev, const struct hal_attribute *attr,
+                       struct hal_value *out);
+int attribute_check_set(struct hal_device *dev, const char *name, const struct hal_value *in,
+                        const struct hal_attribute **row, struct hal_value *out);
+int attribute_call_set(struct hal_device *dev, const struct hal_attribute *attr,
+                       const struct hal_value *value);
 /* Is a table well-formed? -EINVAL with message, for the operation on the object, if not. */
 int attribute_check_table(const struct hal_attribute *table, size_t count, const char *operation,
                           const char *object);

@@ -27,7 +27,8 @@ static int check_access(struct hal_device *dev, const char *operation, uint64_t 
     return 0;
 }
 
-static int load(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t *value)
+int memory_check_load(struct hal_device *dev, uint64_t offset, unsigned width,
+                      const uint64_t *value)
 {
     int err = check_access(dev, "load", offset, width);
 
@@ -35,18 +36,30 @@ static int load(struct hal_device *dev, uint64_t offset, unsigned width, uint64_
         return err;
     if (!value)
         return -EFAULT;
-    return dev->ops.load ? dev->ops.load(dev, offset, width, value)
-                         : lacks(dev, "load", "registers");
+    return dev->ops.load ? 0 : lacks(dev, "load", "registers");
 }
 
-static int store(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t value)
+int memory_check_store(struct hal_device *dev, uint64_t offset, unsigned width)
 {
     int err = check_access(dev, "store", offset, width);
 
     if (err)
         return err;
-    return dev->ops.store ? dev->ops.store(dev, offset, width, value)
-                          : lacks(dev, "store", "writable registers");
+    return dev->ops.store ? 0 : lacks(dev, "store", "writable registers");
+}
+
+static int load(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t *value)
+{
+    int err = memory_check_load(dev, offset, width, value);
+
+    return err ? err : dev->ops.load(dev, offset, width, value);
+}
+
+static int store(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t value)
+{
+    int err = memory_check_store(dev, offset, width);
+
+    return err ? err : dev->ops.store(dev, offset, width, value);
 }
 
 int hal_load(hal_handle handle, uint64_t offset, unsigned width, uint64_t *value)

@@ -16,7 +16,7 @@ namespace
 
 constexpr uint32_t ARGUMENT_MAX = 65536;
 constexpr size_t SEGMENT = 40;
-constexpr unsigned BATCH_MAX = 256;
+constexpr size_t VALUE_MAX = 8 + 2 + HAL_TEXT_MAX;
 
 struct Reader : wire_reader {
     Reader(const uint8_t *body, size_t length) : wire_reader{body, length, false}
@@ -108,39 +108,35 @@ Bytes do_write_at(const Device &device, const wire_header &request, Reader body,
     return count < 0 ? failure(request, count) : number_answer(request, uint64_t(count), 4);
 }
 
-/* ---- registers ------------------------------------------------------------------------------ */
+/* ---- the control lane: a batch, or one of what it may have ---------------------------------- */
 
-Bytes do_load(const Device &device, const wire_header &request, Reader body, hal_deadline)
-{
-    uint64_t offset = body.number(8), value = 0;
-    unsigned width = unsigned(body.number(4));
-
-    body.end();
-    int err = hal_load(device.handle, offset, width, &value);
-
-    return err ? failure(request, err) : number_answer(request, value, 8);
-}
-
-Bytes do_store(const Device &device, const wire_header &request, Reader body, hal_deadline)
-{
-    uint64_t offset = body.number(8);
-    unsigned width = unsigned(body.number(4));
-
-    body.number(4);
-    uint64_t value = body.number(8);
-    body.end();
-    int err = hal_store(device.handle, offset, width, value);
-
-    return err ? failure(request, err) : answer_of(request, nullptr, 0);
-}
-
-/* ---- transfers and requests ----------------------------------------------------------------- */
-
-struct Segments {
-    std::vector<hal_segment> list;
-    Bytes answer; /* its body: i64, and what is received */
-    size_t received = 0;
+/* One operation, and what it names. */
+struct Operation {
+    unsigned type;
+    hal_operation operation = {}; /* all but `value`, which moves with this */
+    hal_value value = {};
+    std::vector<hal_segment> segments = {};
+    size_t received = 0; /* bytes of the answer, at most */
+    Bytes answer = {};   /* its body: room for what TRANSFER and CONTROL receive */
+    bool descriptor = false;
 };
+
+void take_load(Operation &made, Reader &body)
+{
+    made.operation.kind = HAL_OPERATION_LOAD;
+    made.operation.offset = body.number(8);
+    made.operation.width = uint32_t(body.number(4));
+    made.received = 8;
+}
+
+void take_store(Operation &made, Reader &body)
+{
+    made.operation.kind = HAL_OPERATION_STORE;
+    made.operation.offset = body.number(8);
+    made.operation.width = uint32_t(body.number(4));
+    body.number(4);
+    made.operation.word = body.number(8);
+}
 
 hal_segment take_segment(Reader &body, unsigned &moves)
 {
@@ -162,73 +158,54 @@ hal_segment take_segment(Reader &body, unsigned &moves)
     return segment;
 }
 
-Segments take_segments(Reader &body)
+void take_transfer(Operation &made, Reader &body)
 {
     unsigned count = unsigned(body.number(2));
-    std::vector<unsigned> moves;
-    Segments all;
+    std::vector<unsigned> moves(count);
+    size_t received = 0;
 
     body.number(2);
     check(count && count <= HAL_SEGMENTS_MAX && body.left >= count * SEGMENT,
           "TRANSFER of no segments, or of more than there are");
-    all.list.reserve(count);
-    moves.resize(count);
+    made.segments.reserve(count);
     for (unsigned i = 0; i < count; i++) {
-        all.list.push_back(take_segment(body, moves[i]));
-        all.received += moves[i] & 2 ? all.list[i].len : 0;
-        check(all.received <= WIRE_BODY_MAX - 8, "TRANSFER that receives more than a frame holds");
+        made.segments.push_back(take_segment(body, moves[i]));
+        received += moves[i] & 2 ? made.segments[i].len : 0;
+        check(received <= WIRE_BODY_MAX - 8, "TRANSFER that receives more than a frame holds");
     }
-    all.answer = frame_of(8 + all.received);
-    uint8_t *into = body_of(all.answer) + 8;
-    memset(into, 0, all.received); /* a device that gives less shows nothing of ours */
+    made.answer = Bytes(received);
+    uint8_t *into = made.answer.data();
+    if (received)
+        memset(into, 0, received); /* a device that gives less shows nothing of ours */
     for (unsigned i = 0; i < count; i++) {
         if (moves[i] & 1)
-            all.list[i].tx = wire_take(&body, all.list[i].len);
+            made.segments[i].tx = wire_take(&body, made.segments[i].len);
         if (moves[i] & 2) {
-            all.list[i].rx = into;
-            into += all.list[i].len;
+            made.segments[i].rx = into;
+            into += made.segments[i].len;
         }
     }
-    body.end();
-    return all;
+    made.operation.kind = HAL_OPERATION_TRANSFER;
+    made.operation.segments = made.segments.data();
+    made.operation.count = count;
+    made.received = 8 + received;
 }
 
-Bytes do_transfer(const Device &device, const wire_header &request, Reader body, hal_deadline until)
+void take_control(Operation &made, Reader &body)
 {
-    Segments all = take_segments(body);
-    ssize_t moved = hal_transfer(device.handle, all.list.data(), all.list.size(), until);
-
-    if (moved < 0)
-        return failure(request, moved);
-    wire_put(body_of(all.answer), uint64_t(moved), 8);
-    return sealed(std::move(all.answer), request, 8 + all.received);
+    made.operation.kind = HAL_OPERATION_CONTROL;
+    made.operation.request = uint32_t(body.number(4));
+    made.operation.size = size_t(body.number(4));
+    check(made.operation.size <= ARGUMENT_MAX, "CONTROL with an argument above 65536 bytes");
+    const uint8_t *argument = wire_take(&body, made.operation.size);
+    body.more();
+    made.answer = Bytes(argument, made.operation.size);
+    made.operation.argument = made.operation.size ? made.answer.data() : nullptr;
+    made.received = 8 + made.operation.size;
+    made.descriptor = made.operation.request == HAL_DMABUF_FD;
 }
 
-Bytes do_control(const Device &device, const wire_header &request, Reader body, hal_deadline until)
-{
-    uint32_t number = uint32_t(body.number(4)), size = uint32_t(body.number(4));
-
-    check(size <= ARGUMENT_MAX, "CONTROL with an argument above 65536 bytes");
-    const uint8_t *argument = wire_take(&body, size);
-    body.end();
-    if (number == HAL_DMABUF_FD)
-        return error_of(request, EOPNOTSUPP,
-                        "control: a descriptor does not travel to another machine");
-    Bytes frame = frame_of(8 + size);
-    if (size)
-        memcpy(body_of(frame) + 8, argument, size);
-    long result =
-        hal_control(device.handle, number, size ? body_of(frame) + 8 : nullptr, size, until);
-
-    if (result < 0)
-        return failure(request, result);
-    wire_put(body_of(frame), uint64_t(result), 8);
-    return sealed(std::move(frame), request, 8 + size);
-}
-
-/* ---- attributes ----------------------------------------------------------------------------- */
-
-const hal_attribute *attribute(const Device &device, Reader &body)
+void take_attribute(Operation &made, Reader &body, const Device &device)
 {
     size_t index = body.number(2);
     const hal_attribute *row = nullptr;
@@ -236,35 +213,124 @@ const hal_attribute *attribute(const Device &device, Reader &body)
     check(!body.failed && index < device.attributes &&
               !hal_attribute_at(device.handle, index, &row),
           "there is no such attribute");
-    return row;
+    made.operation.name = row->name;
 }
 
-Bytes do_get(const Device &device, const wire_header &request, Reader body, hal_deadline until)
+void take_get(Operation &made, Reader &body, const Device &device)
 {
-    const hal_attribute *row = attribute(device, body);
-    hal_value value;
-    uint8_t bytes[16 + HAL_TEXT_MAX];
+    made.operation.kind = HAL_OPERATION_GET;
+    take_attribute(made, body, device);
+    made.received = VALUE_MAX;
+}
+
+void take_set(Operation &made, Reader &body, const Device &device)
+{
+    made.operation.kind = HAL_OPERATION_SET;
+    take_attribute(made, body, device);
+    wire_take_value(&body, &made.value);
+}
+
+bool may_be_batched(unsigned type)
+{
+    return type >= WIRE_TRANSFER && type <= WIRE_STORE;
+}
+
+/* What the body asks for. Throws Broken. */
+Operation take_operation(const Device &device, const wire_header &request, const uint8_t *bytes)
+{
+    Reader body(bytes, request.length);
+    Operation made = {request.type};
+
+    switch (request.type) {
+    case WIRE_TRANSFER:
+        take_transfer(made, body);
+        break;
+    case WIRE_CONTROL:
+        take_control(made, body);
+        break;
+    case WIRE_GET:
+        take_get(made, body, device);
+        break;
+    case WIRE_SET:
+        take_set(made, body, device);
+        break;
+    case WIRE_LOAD:
+        take_load(made, body);
+        break;
+    default:
+        take_store(made, body);
+        break;
+    }
+    body.end();
+    return made;
+}
+
+/* The body of the answer of one that was done. */
+void put_result(std::vector<uint8_t> &out, const Operation &made)
+{
+    uint8_t bytes[VALUE_MAX];
     wire_writer writer = {bytes, sizeof(bytes), false};
 
-    body.end();
-    int err = hal_get(device.handle, row->name, &value, until);
-
-    if (err)
-        return failure(request, err);
-    wire_add_value(&writer, &value);
-    return answer_of(request, bytes, size_t(writer.at - bytes));
+    if (made.type == WIRE_TRANSFER || made.type == WIRE_CONTROL)
+        wire_add_number(&writer, uint64_t(made.operation.result), 8);
+    else if (made.type == WIRE_GET)
+        wire_add_value(&writer, &made.value);
+    else if (made.type == WIRE_LOAD)
+        wire_add_number(&writer, made.operation.word, 8);
+    out.insert(out.end(), bytes, writer.at);
+    out.insert(out.end(), made.answer.data(), made.answer.data() + made.answer.size());
 }
 
-Bytes do_set(const Device &device, const wire_header &request, Reader body, hal_deadline until)
+/* Why one failed: its errno, and its sentence. */
+struct Failure {
+    int number;
+    std::string text;
+};
+
+Failure failure_of(long result)
 {
-    const hal_attribute *row = attribute(device, body);
-    hal_value value;
+    if (result == -EAGAIN) /* the library words no polling */
+        return {EAGAIN, "not possible at once (no time to wait was given)"};
+    return {int(-result), hal_last_error()};
+}
 
-    wire_take_value(&body, &value);
-    body.end();
-    int err = hal_set(device.handle, row->name, &value, until);
+/* Do them in one turn of the device's lane, up to the first that fails, and say why it did. How
+ * many were done, or a negative errno. */
+long run(const Device &device, std::vector<Operation> &all, hal_deadline until, Failure &why)
+{
+    std::vector<hal_operation> operations;
+    long done = 0;
 
-    return err ? failure(request, err) : answer_of(request, nullptr, 0);
+    operations.reserve(all.size());
+    for (size_t i = 0; i < all.size() && !all[i].descriptor; i++) {
+        operations.push_back(all[i].operation);
+        operations[i].value = &all[i].value;
+    }
+    if (!operations.empty())
+        done = hal_batch(device.handle, operations.data(), operations.size(), until);
+    for (size_t i = 0; i < operations.size(); i++)
+        all[i].operation = operations[i];
+    if (done < 0)
+        why = failure_of(done);
+    else if (size_t(done) < operations.size())
+        why = failure_of(operations[size_t(done)].result);
+    else if (operations.size() < all.size())
+        why = {EOPNOTSUPP, "control: a descriptor does not travel to another machine"};
+    return done;
+}
+
+Bytes do_single(const Device &device, const wire_header &request, const uint8_t *body,
+                hal_deadline until)
+{
+    std::vector<Operation> all;
+    std::vector<uint8_t> out;
+    Failure why;
+
+    all.push_back(take_operation(device, request, body));
+    if (run(device, all, until, why) != 1)
+        return error_of(request, why.number, why.text);
+    put_result(out, all[0]);
+    return answer_of(request, out.data(), out.size());
 }
 
 /* ---- batches -------------------------------------------------------------------------------- */
@@ -273,11 +339,6 @@ struct Item {
     wire_header request;
     const uint8_t *body;
 };
-
-bool may_be_batched(unsigned type)
-{
-    return type >= WIRE_TRANSFER && type <= WIRE_STORE;
-}
 
 Item take_item(Reader &body, const wire_header &batch)
 {
@@ -300,54 +361,56 @@ std::vector<Item> take_items(const wire_header &request, const uint8_t *bytes)
     std::vector<Item> items;
 
     body.number(2);
-    check(count && count <= BATCH_MAX, "BATCH of no operations, or of more than 256");
+    check(count && count <= HAL_BATCH_MAX, "BATCH of no operations, or of more than 256");
     for (unsigned i = 0; i < count; i++)
         items.push_back(take_item(body, request));
     body.end();
     return items;
 }
 
-/* An item's answer in the batch's: errno, length, body. */
-bool add_item(std::vector<uint8_t> &out, const Bytes &answer)
+void put_item(std::vector<uint8_t> &out, const Operation &made)
 {
-    wire_header header;
-    uint8_t head[8];
+    size_t head = out.size();
 
-    wire_get_header(answer.data(), &header);
-    const uint8_t *body = body_of(answer);
-    size_t length = header.length;
-    bool failed = header.flags & WIRE_ERROR;
+    out.resize(head + 8);
+    put_result(out, made);
+    wire_put(&out[head + 4], out.size() - head - 8, 4);
+}
 
-    wire_put(head, failed ? wire_get(body, 4) : 0, 4);
-    if (failed) { /* the number is in front: the sentence is the body */
-        body += 4;
-        length -= 4;
-    }
-    wire_put(head + 4, length, 4);
-    out.insert(out.end(), head, head + sizeof(head));
-    out.insert(out.end(), body, body + length);
-    return !failed;
+void put_failure(std::vector<uint8_t> &out, const Failure &why)
+{
+    uint8_t bytes[8 + 2];
+
+    wire_put(bytes, uint64_t(why.number), 4);
+    wire_put(bytes + 4, 2 + why.text.size(), 4);
+    wire_put(bytes + 8, why.text.size(), 2);
+    out.insert(out.end(), bytes, bytes + sizeof(bytes));
+    out.insert(out.end(), why.text.begin(), why.text.end());
 }
 
 Bytes do_batch(const Device &device, const wire_header &request, const uint8_t *body,
                hal_deadline until)
 {
-    std::vector<Item> items = take_items(request, body);
+    size_t answered = 4 + 2 + HAL_MESSAGE_MAX; /* one may fail */
+    std::vector<Operation> all;
     std::vector<uint8_t> out(4);
-    unsigned done = 0;
-    bool good = true;
+    Failure why;
 
-    for (const Item &item : items) {
-        if (!good)
-            break;
-        good = add_item(out, perform(device, item.request, item.body, until));
-        done++;
-        if (out.size() > WIRE_BODY_MAX)
+    for (const Item &item : take_items(request, body)) {
+        all.push_back(take_operation(device, item.request, item.body));
+        answered += 8 + all.back().received;
+        if (answered > WIRE_BODY_MAX)
             return error_of(request, EMSGSIZE,
-                            "batch: the answers of the first " + std::to_string(done) +
-                                " operations, which are done, do not fit a frame");
+                            "batch: the answers do not fit a frame; nothing was done");
     }
-    wire_put(out.data(), done, 2);
+    long done = run(device, all, until, why);
+    if (done < 0)
+        return error_of(request, why.number, why.text);
+    for (size_t i = 0; i < size_t(done); i++)
+        put_item(out, all[i]);
+    if (size_t(done) < all.size())
+        put_failure(out, why);
+    wire_put(out.data(), size_t(done) + (size_t(done) < all.size()), 2);
     return answer_of(request, out.data(), out.size());
 }
 
@@ -419,9 +482,9 @@ bool at_once(const Device &device, const wire_header &request, const uint8_t *bo
 
 Bytes failure(const wire_header &request, long result)
 {
-    if (result == -EAGAIN) /* the library words no polling */
-        return error_of(request, EAGAIN, "not possible at once (no time to wait was given)");
-    return error_of(request, int(-result), hal_last_error());
+    Failure why = failure_of(result);
+
+    return error_of(request, why.number, why.text);
 }
 
 Bytes perform(const Device &device, const wire_header &request, const uint8_t *bytes,
@@ -438,18 +501,13 @@ Bytes perform(const Device &device, const wire_header &request, const uint8_t *b
         return do_read_at(device, request, body, until);
     case WIRE_WRITE_AT:
         return do_write_at(device, request, body, until);
-    case WIRE_LOAD:
-        return do_load(device, request, body, until);
-    case WIRE_STORE:
-        return do_store(device, request, body, until);
     case WIRE_TRANSFER:
-        return do_transfer(device, request, body, until);
     case WIRE_CONTROL:
-        return do_control(device, request, body, until);
     case WIRE_GET:
-        return do_get(device, request, body, until);
     case WIRE_SET:
-        return do_set(device, request, body, until);
+    case WIRE_LOAD:
+    case WIRE_STORE:
+        return do_single(device, request, bytes, until);
     case WIRE_BATCH:
         return do_batch(device, request, bytes, until);
     default:

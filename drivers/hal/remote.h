@@ -223,10 +223,28 @@ int remote_open_again(struct hal_device *dev, hal_deadline until);
 int remote_hello(struct hal_device *dev, hal_deadline until);
 int remote_open(struct hal_device *dev, hal_deadline until);
 
-/* values.c */
+/* operation.c: what goes through the control lane */
+ssize_t remote_transfer(struct hal_device *dev, const struct hal_segment *segments, size_t count,
+                        hal_deadline until);
+long remote_control(struct hal_device *dev, uint32_t number, void *argument, size_t size,
+                    hal_deadline until);
 int remote_get(struct hal_device *dev, const struct hal_attribute *attribute,
                struct hal_value *out);
 int remote_set(struct hal_device *dev, const struct hal_attribute *attribute,
                const struct hal_value *value);
+int remote_load(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t *value);
+int remote_store(struct hal_device *dev, uint64_t offset, unsigned width, uint64_t value);
+
+/* Add the most bytes that an operation's body and its answer's have. False: no frame holds that. */
+bool remote_measure(const struct hal_operation *operation, size_t *asked, size_t *answered);
+enum wire_type remote_type(const struct hal_operation *operation);
+void remote_put(struct wire_writer *writer, const struct hal_operation *operation);
+/* Take in an answer's body: 0, or -EPROTO. */
+int remote_take_result(struct hal_device *dev, struct hal_operation *operation,
+                       struct wire_reader *body);
+
+/* batch.c */
+int remote_batch(struct hal_device *dev, struct hal_operation *operations, size_t count,
+                 hal_deadline until);
 
 #endif

@@ -15,9 +15,9 @@
  * ## What the library does for a driver
  * It parses the URI, checks options and attributes against the driver's table, keeps the lanes
  * apart (`read` is never entered twice at once for one device, nor `write`, nor the control
- * functions `transfer`, `control`, attribute `get`/`set`; the three lanes do run beside each
- * other), waits, applies deadlines, wakes on cancel and close, buffers, and words the errors. So
- * the functions of a driver need not wait: they do what can be done at once and return -EAGAIN
+ * functions `transfer`, `control`, `batch`, attribute `get`/`set`; the three lanes do run beside
+ * each other), waits, applies deadlines, wakes on cancel and close, buffers, and words the errors.
+ * So the functions of a driver need not wait: they do what can be done at once and return -EAGAIN
  * otherwise; the library then waits for the device's descriptor (hal_device_set_fd()), or for
  * hal_device_wake(), and calls again.
  *
@@ -37,6 +37,7 @@
 #include <sys/types.h>
 
 #include <hal/attribute.h>
+#include <hal/batch.h>
 #include <hal/deadline.h>
 #include <hal/device.h>
 #include <hal/export.h>
@@ -112,6 +113,18 @@ struct driver_ops {
 
     const struct hal_match *matches; /**< which devices it fits (hal/match.h) */
     size_t match_count;
+
+    /**
+     * hal_batch() as a whole, for a driver to which one exchange of many operations is cheaper than
+     * many exchanges; without it the library calls the functions above one after the other. count
+     * is 1 .. HAL_BATCH_MAX. All operations have passed the checks of their single calls, `value`
+     * of a SET is as its attribute has it, and the library's copies are what the driver gets.
+     * Do them in order up to the first that fails, and set `result` in each that was tried: it is
+     * -ECANCELED before. Returns 0, or a negative errno when nothing is known of any of them. The
+     * control lane.
+     */
+    int (*batch)(struct hal_device *dev, struct hal_operation *operations, size_t count,
+                 hal_deadline until);
 };
 
 /* ---- registering ---------------------------------------------------------------------------- */

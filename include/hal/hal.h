@@ -7,6 +7,7 @@
 #define HAL_HAL_H
 
 #include <hal/attribute.h>
+#include <hal/batch.h>
 #include <hal/cache.h>
 #include <hal/deadline.h>
 #include <hal/device.h>
