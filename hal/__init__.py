@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import cache, names
+from . import batch, cache, names
 from .attributes import Access, Attribute, Attributes, Value
 from .device import Device, Segment
 from .errors import (
@@ -133,6 +133,7 @@ __all__ = [
     "Vfio",
     "Watch",
     "WouldBlock",
+    "batch",
     "bind",
     "bindings",
     "cache",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from . import _core
 from .attributes import Attributes, Value
+from .batch import run as run_batch
 from .errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from ._core import AnyBuffer
     from .aio import Waits
+    from .batch import Operation
 
 __all__ = ["Device", "Seconds", "Segment", "face", "uri_with_options"]
 
@@ -142,6 +144,24 @@ class Device(_core.Handle):
     def writev(self, buffers: Sequence[AnyBuffer], timeout: Seconds = ...) -> int:
         """write() from several buffers, as if they were one."""
         return _core.writev(self, buffers, timeout)
+
+    def batch(self, operations: Iterable[Operation], timeout: Seconds = ...) -> list[Any]:
+        """Do several operations in order, with nothing in between; over a link, in one round trip.
+
+        Args:
+            operations: ``Transfer``, ``Control``, ``Get``, ``Set``, ``Load``, ``Store`` of
+                hal.batch, 256 at most.
+            timeout: For all of them together.
+
+        Returns:
+            The result of each, as its own method gives it.
+
+        Raises:
+            Error: What the first that failed raises. ``results`` are those of the ones before it,
+                which stay done; those behind it were not tried. ``results`` is None when the batch
+                was refused as a whole and nothing was done, or when the link was lost.
+        """
+        return run_batch(self, operations, timeout)
 
     def describe(self) -> Mapping[str, int]:
         """``fd_in`` and ``fd_out`` (-1: none) and ``memory``, the bytes the library holds."""

@@ -10,7 +10,7 @@ the kind: ``raise hal.Busy("the sensor is calibrating")``.
 """
 
 import errno as _errno
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "Busy",
@@ -39,9 +39,12 @@ class Error(OSError):
         errno: The positive number.
         strerror: The sentence; also ``str(error)``.
         kind: The kind as one word, as ``hal_error_kind_name()`` in C.
+        results: Of a batch, one of whose operations failed: the results of those before it, so that
+            their number is its index. None: this is no such failure.
     """
 
     kind: ClassVar[str] = "other"
+    results: list[Any] | None = None
     _number: ClassVar[int] = _errno.EIO
 
     def __init__(self, *args: object) -> None:

@@ -5,6 +5,8 @@
 
 #include "core.h"
 
+#include <cinttypes>
+
 struct Signature {
     const char *name;
     const char *const *parameters; /* ended by NULL; a "timeout" comes last */
@@ -40,6 +42,45 @@ static inline bool deadline(const Handle *self, PyObject *timeout, hal_deadline 
 
 /* A number of bytes; `out` is left alone when `value` is NULL. */
 bool length(const Signature &signature, const char *parameter, PyObject *value, Py_ssize_t *out);
+
+/* A number of the machine: any int within 0 .. 2^64-1. */
+inline bool number(const char *operation, const char *parameter, PyObject *value, uint64_t *out)
+{
+    if (!value)
+        return true;
+    if (!PyLong_Check(value)) {
+        PyObject *index = PyNumber_Index(value); /* numpy integers, IntEnum ... */
+        bool good = index && number(operation, parameter, index, out);
+        Py_XDECREF(index);
+        return good;
+    }
+    *out = PyLong_AsUnsignedLongLong(value);
+    if (*out != UINT64_MAX || !PyErr_Occurred())
+        return true;
+    PyErr_Clear();
+    raise_invalid("%s: %s must be within 0 .. 2**64-1", operation, parameter);
+    return false;
+}
+
+inline bool access_width(const char *operation, PyObject *value, unsigned *out)
+{
+    uint64_t width = *out;
+
+    if (!number(operation, "width", value, &width))
+        return false;
+    *out = width <= 8 ? (unsigned)width : 9; /* what the library refuses, it words */
+    return true;
+}
+
+/* Bits that a register of this width does not have are an error, not lost. */
+inline bool fits(const char *operation, const char *parameter, uint64_t value, unsigned width)
+{
+    if (width >= 8 || value >> (8 * width) == 0)
+        return true;
+    raise_invalid("%s: %s 0x%" PRIx64 " does not fit into %u byte%s", operation, parameter, value,
+                  width, width == 1 ? "" : "s");
+    return false;
+}
 
 /* The memory of an argument, held for the length of a call. The caller's reference keeps a bytes
  * object alive, whose memory cannot change: it needs no holding. */

@@ -4,9 +4,6 @@
 
 namespace py = pybind11;
 
-namespace
-{
-
 py::object value_out(const hal_value &value)
 {
     switch (value.type) {
@@ -20,6 +17,9 @@ py::object value_out(const hal_value &value)
         return str_of(value.s);
     }
 }
+
+namespace
+{
 
 void take_text(const py::str &text, const char *operation, hal_value *out)
 {
@@ -49,6 +49,8 @@ void take_int(PyObject *number, const char *operation, hal_value *out)
     }
 }
 
+} // namespace
+
 hal_value value_in(PyObject *object, const char *operation)
 {
     hal_value out = {};
@@ -72,6 +74,9 @@ hal_value value_in(PyObject *object, const char *operation)
     }
     return out;
 }
+
+namespace
+{
 
 py::list attributes(const py::handle &object)
 {

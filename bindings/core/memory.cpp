@@ -3,8 +3,6 @@
  * which owns a mapping and gives it out by the buffer protocol. */
 #include "faces.h"
 
-#include <cinttypes>
-
 namespace
 {
 
@@ -13,45 +11,6 @@ PyTypeObject *mapping_type;
 Handle *as_handle(PyObject *self)
 {
     return reinterpret_cast<Handle *>(self);
-}
-
-/* A number of the machine: any int within 0 .. 2^64-1. */
-bool number(const char *operation, const char *parameter, PyObject *value, uint64_t *out)
-{
-    if (!value)
-        return true;
-    if (!PyLong_Check(value)) {
-        PyObject *index = PyNumber_Index(value); /* numpy integers, IntEnum ... */
-        bool good = index && number(operation, parameter, index, out);
-        Py_XDECREF(index);
-        return good;
-    }
-    *out = PyLong_AsUnsignedLongLong(value);
-    if (*out != UINT64_MAX || !PyErr_Occurred())
-        return true;
-    PyErr_Clear();
-    raise_invalid("%s: %s must be within 0 .. 2**64-1", operation, parameter);
-    return false;
-}
-
-bool access_width(const char *operation, PyObject *value, unsigned *out)
-{
-    uint64_t width = *out;
-
-    if (!number(operation, "width", value, &width))
-        return false;
-    *out = width <= 8 ? (unsigned)width : 9; /* what the library refuses, it words */
-    return true;
-}
-
-/* Bits that a register of this width does not have are an error, not lost. */
-bool fits(const char *operation, const char *parameter, uint64_t value, unsigned width)
-{
-    if (width >= 8 || value >> (8 * width) == 0)
-        return true;
-    raise_invalid("%s: %s 0x%" PRIx64 " does not fit into %u byte%s", operation, parameter, value,
-                  width, width == 1 ? "" : "s");
-    return false;
 }
 
 const char *const load_parameters[] = {"offset", "width", nullptr};

@@ -173,6 +173,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used())
         "interrupt", [](const py::handle &exception) { interrupt(exception.ptr()); },
         py::arg("exception"));
     bind_attributes(m);
+    bind_batch(m);
     bind_cache(m);
     bind_registry(m);
 }

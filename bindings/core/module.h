@@ -23,7 +23,12 @@ pybind11::str str_of(const char *text);
 /* A driver's row as the fields of hal.Attribute. */
 pybind11::tuple attribute_fields(const hal_attribute &row);
 
+/* An attribute's value for Python, and from it. */
+pybind11::object value_out(const hal_value &value);
+hal_value value_in(PyObject *object, const char *operation);
+
 void bind_attributes(pybind11::module_ &m);
+void bind_batch(pybind11::module_ &m);
 void bind_cache(pybind11::module_ &m);
 void bind_registry(pybind11::module_ &m);
 
