@@ -99,8 +99,39 @@ AGENT = {
 """Seeds of tests/fuzz/fuzz_agent.cc."""
 
 
+def batch_answer(number: int, *items: tuple[int, bytes]) -> bytes:
+    """The answer to a batch: of each operation that was tried its errno, and a body."""
+    body = len(items).to_bytes(4, "little")
+    for failed, data in items:
+        body += failed.to_bytes(4, "little") + len(data).to_bytes(4, "little") + data
+    head = len(body).to_bytes(4, "little") + bytes([20, 2, 1, 0]) + number.to_bytes(4, "little")
+    return head + bytes(4) + body
+
+
 STREAM = b"\1\0\0\0\7\0\0\0"  # flags and lease of OPEN's answer
-OPENED = ("hello answer", "open answer", "get answer, int", "set answer", "get answer, choice")
+OPENED = ("hello answer", "open answer", "get answer, int", "get answer, choice")  # -2: none to set
+BEFORE_BATCH = (
+    b"\x7f\xff"
+    + answers("hello answer", "open answer").replace(STREAM, b"\2" + STREAM[1:])
+    + answers(
+        *OPENED[2:],
+        "set answer",
+        "read_at answer, first piece",
+        "read_at answer, last piece",
+        "write_at answer",
+        "load answer",
+        "store answer",
+        "transfer answer",
+        "control answer",
+    )
+)
+TRIED = (
+    (0, bytes(8)),  # LOAD
+    (0, bytes(8 + 4)),  # CONTROL
+    (0, b"\x0b" + bytes(7 + 10)),  # TRANSFER
+    (0, b""),  # STORE
+    (0, b"\2" + bytes(7 + 8)),  # GET of an int
+)
 REMOTE = {
     "refused": b"\x7f\xff" + answers("hello refused"),
     "stream": b"\x3f\xff" + answers(*OPENED, "set answer", "data", "write answer", "data, the end"),
@@ -113,6 +144,8 @@ REMOTE = {
     + answers(
         *OPENED[2:], "set answer", "read_at answer, first piece", "read_at answer, last piece"
     ),
+    "batch": BEFORE_BATCH + batch_answer(8, *TRIED),
+    "batch-failed": BEFORE_BATCH + batch_answer(8, *TRIED[:2], (5, b"\2\0no")),
     "resumed": b"\xff\x80" + 2 * answers("hello answer", "open answer", "get answer, int"),
     "lost": b"\xff\x90" + answers(*OPENED) + answers("hello answer", "resume answer", "data"),
 }

@@ -188,6 +188,33 @@ static void transfer(hal_handle dev)
     free(room);
 }
 
+static void batch(hal_handle dev)
+{
+    uint8_t *room = malloc(10), argument[4] = {0};
+    const struct hal_segment segments[] = {{.tx = "a", .len = 1}, {.rx = room, .len = 10}};
+    const struct hal_attribute *row = NULL;
+    struct hal_value value;
+    struct hal_operation operations[] = {
+        {.kind = HAL_OPERATION_LOAD, .width = 4},
+        {.kind = HAL_OPERATION_CONTROL, .argument = argument, .size = sizeof(argument)},
+        {.kind = HAL_OPERATION_TRANSFER, .segments = segments, .count = 2},
+        {.kind = HAL_OPERATION_STORE, .width = 4},
+        {.kind = HAL_OPERATION_GET, .value = &value},
+    };
+    size_t count = hal_attribute_at(dev, 0, &row) ? 4 : 5;
+    ssize_t done;
+
+    MUST(room != NULL);
+    operations[4].name = row ? row->name : NULL;
+    done = hal_batch(dev, operations, count, HAL_FOREVER);
+    MUST(done <= (ssize_t)count);
+    for (ssize_t i = 0; i < done; i++)
+        MUST(operations[i].result >= 0);
+    if (done >= 0 && done < (ssize_t)count)
+        MUST(operations[done].result < 0);
+    free(room);
+}
+
 static void use_attributes(hal_handle dev)
 {
     const struct hal_attribute *row;
@@ -229,6 +256,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     use_attributes(dev);
     move_bytes(dev);
     transfer(dev);
+    batch(dev);
     move_bytes(dev);
     MUST(hal_close(dev) == 0);
     return 0;
