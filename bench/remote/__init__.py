@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import hal
+from hal.batch import Load
 
 from ..rounds import Row
 from .parties import Parties, parties, s_server, s_time
@@ -24,6 +25,8 @@ from .parties import Parties, parties, s_server, s_time
 SIZE = 64
 TURNS, CALLS = 150, 40
 """Of the small reads: how often each takes its turn, and calls a turn."""
+REGISTERS = 16
+"""Loads in a batch."""
 BULK, BLOCK = 64 << 20, 1 << 20
 BULK_TURNS = 7
 LINK_TURNS, LINK_SECONDS = 3, 2
@@ -34,7 +37,14 @@ def rows() -> list[Row]:
     """All rows of this module."""
     with tempfile.TemporaryDirectory() as folder, parties(Path(folder)) as all_:
         return all_.place.call(
-            lambda: [*_small(all_), *_bulk(all_), _links(all_), *_many(all_), *_missing(all_)]
+            lambda: [
+                *_small(all_),
+                _batch(all_),
+                *_bulk(all_),
+                _links(all_),
+                *_many(all_),
+                *_missing(all_),
+            ]
         )
 
 
@@ -172,6 +182,24 @@ def _latencies(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[int]
             if turn >= 0:
                 times[name] += taken
     return times
+
+
+# ---- many registers ------------------------------------------------------------------------------
+
+
+def _batch(all_: Parties) -> Row:
+    """Registers of a far memory, by one batch and by as many calls."""
+    with hal.open(all_.uri("memory"), timeout=5) as device:
+        loads = [Load(4 * index) for index in range(REGISTERS)]
+
+        def one_by_one() -> None:
+            for index in range(REGISTERS):
+                device.load(4 * index)
+
+        found = _latencies({"batch": lambda: device.batch(loads), "single": one_by_one})
+    batch, single = (statistics.median(found[name]) / 1e3 for name in ("batch", "single"))
+    name = f"remote registers, {REGISTERS} loads"
+    return Row(name, batch, {"one by one": single}, "", single / batch, "us")
 
 
 # ---- many bytes ----------------------------------------------------------------------------------
