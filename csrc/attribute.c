@@ -43,10 +43,12 @@ static int say_unknown(const struct hal_device *dev, int err, const char *operat
         used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "", names[i]);
     nearest = name_nearest(name, names, count);
     if (nearest)
-        return hal_fail_plain(err, operation, dev->uri, "no %s \"%s\"; did you mean \"%s\"?", what,
-                              name, nearest);
-    return hal_fail_plain(err, operation, dev->uri, "no %s \"%s\"; there %s: %s", what, name,
-                          count == 1 ? "is" : "are", count ? list : "none");
+        hal_fail_plain(err, operation, dev->uri, "no %s \"%s\"; did you mean \"%s\"?", what, name,
+                       nearest);
+    else
+        hal_fail_plain(err, operation, dev->uri, "no %s \"%s\"; there %s: %s", what, name,
+                       count == 1 ? "is" : "are", count ? list : "none");
+    return err;
 }
 
 /* ---- options, while a device is opened ------------------------------------------------------ */
@@ -151,14 +153,13 @@ int attribute_check_get(struct hal_device *dev, const char *name, struct hal_val
 
     if (!name || !out)
         return -EFAULT;
-    attr = attribute_find(dev, name);
+    attr = *row = attribute_find(dev, name);
     if (!attr)
         return say_unknown(dev, -ENOENT, "get", "attribute", name, ~0u);
     if (!(attr->access & HAL_ATTR_READ) || !attr->get)
         return hal_fail_plain(-EACCES, "get", dev->uri, "attribute \"%s\" cannot be read", name);
     memset(out, 0, sizeof(*out));
     out->type = attr->type;
-    *row = attr;
     return 0;
 }
 
@@ -177,14 +178,13 @@ int attribute_check_set(struct hal_device *dev, const char *name, const struct h
 
     if (!name || !in)
         return -EFAULT;
-    attr = attribute_find(dev, name);
+    attr = *row = attribute_find(dev, name);
     if (!attr)
         return say_unknown(dev, -ENOENT, "set", "attribute", name, ~0u);
     if (!(attr->access & HAL_ATTR_WRITE) || !attr->set)
         return hal_fail_plain(-EACCES, "set", dev->uri, "attribute \"%s\" %s", name,
                               attr->access & HAL_ATTR_OPEN ? "is set when opening, in the URI"
                                                            : "is read-only");
-    *row = attr;
     return value_convert(attr, in, out);
 }
 
