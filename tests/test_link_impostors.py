@@ -83,6 +83,25 @@ def test_revoked_agent_is_not_believed(forge: Forge) -> None:
         assert not impostor.heard
 
 
+def test_an_agent_that_was_known_is_not_believed_for_ever(forge: Forge) -> None:
+    """What was verified before is remembered, and ends with the certificate; so is its token."""
+    brief = forge.papers("d-brief", DEVICE, (-1, 4 / 86400))
+    token = forge.token(brief)
+    with Impostor(brief, la.greeting(token)) as impostor:
+        for _ in range(2):
+            with pytest.raises(hal.Timeout):  # It is believed, and asked for the device.
+                dial(forge, impostor, 0.5)
+        assert impostor.heard.count(b"memory") == 2
+        with (
+            Impostor(own_device(forge), la.greeting(token)) as other,
+            pytest.raises(hal.PermissionDenied, match="bound to another certificate"),
+        ):
+            dial(forge, other)
+        time.sleep(max(0.0, brief.certificate.not_valid_after_utc.timestamp() - time.time()) + 1)
+        with pytest.raises(hal.PermissionDenied, match=not_proved("expired")):
+            dial(forge, impostor)
+
+
 def _only_1_2(tls: ssl.SSLContext) -> None:
     tls.maximum_version = ssl.TLSVersion.TLSv1_2
 

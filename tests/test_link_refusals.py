@@ -701,6 +701,17 @@ def test_revoked(arena: Arena) -> None:
     arena.expect(again, "revoked")
 
 
+def test_whoever_was_let_in_is_refused_when_his_certificate_has_ended(arena: Arena) -> None:
+    """What was verified before is remembered, and ends with the certificate."""
+    papers = arena.forge.papers("brief", EVIL, (-1, 3 / 86400))
+    for _ in range(2):
+        arena.greeted("127.9.1.1", papers).close()
+    end = papers.certificate.not_valid_after_utc.timestamp()
+    time.sleep(max(0.0, end - time.time()) + 1)
+    without_a_word(arena.link("127.9.1.2", papers))
+    arena.expect("127.9.1.2", "expired")
+
+
 # ---- floods --------------------------------------------------------------------------------------
 
 LIMITS = """

@@ -13,6 +13,8 @@
 
 #include <openssl/ssl.h>
 
+#include "verified.h"
+
 namespace hal_link
 {
 
@@ -61,6 +63,9 @@ class Context
   public:
     /* The folder has key.pem, cert.pem, ca.pem and crl.pem. Throws BadFile. */
     explicit Context(const std::string &folder);
+    ~Context();
+    Context(const Context &) = delete;
+    Context &operator=(const Context &) = delete;
     SSL_CTX *get() const
     {
         return context_.get();
@@ -68,6 +73,7 @@ class Context
 
   private:
     std::unique_ptr<SSL_CTX, void (*)(SSL_CTX *)> context_;
+    verified verified_{};
 };
 
 /* One connection. read() and write() may be called by any thread; OpenSSL's own state may not be

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -14,6 +15,9 @@
 #include <openssl/x509v3.h>
 
 #include "remote.h"
+#include "verified.h"
+
+#define TOKENS_KNOWN 16
 
 static const char *const files[] = {"key.pem", "cert.pem", "ca.pem", "crl.pem", "tokens.pub"};
 
@@ -25,17 +29,27 @@ struct stamp {
     struct timespec changed;
 };
 
+/* An agent's token that was judged good, and when it is. */
+struct token {
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    int64_t begin, end;
+};
+
 struct credentials {
     unsigned users;
     char folder[PATH_MAX];
     struct stamp stamps[FILES];
     SSL_CTX *context;
+    struct verified verified;
+    struct token known[TOKENS_KNOWN]; /* the longest known one has to go */
+    unsigned next;
     EVP_PKEY *tokens;
     char own[UUID_LENGTH + 1];
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* over `kept` and the counts of users */
-static struct credentials *kept;                         /* what was used last */
+/* Over `kept`, the counts of users, and the tokens that are known. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct credentials *kept; /* what was used last */
 
 /* ---- files ------------------------------------------------------------------------------------
  */
@@ -153,6 +167,7 @@ static int load(struct hal_device *dev, struct credentials *credentials)
 static void destroy(struct credentials *credentials)
 {
     SSL_CTX_free(credentials->context);
+    verified_end(&credentials->verified);
     EVP_PKEY_free(credentials->tokens);
     free(credentials);
 }
@@ -177,10 +192,12 @@ static int make(struct hal_device *dev, const char *folder, struct credentials *
     SSL_CTX_set_verify(made->context, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_session_cache_mode(made->context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_read_ahead(made->context, 1); /* a record by one read(2), not two */
+    /* The agent has the authority's certificate: it is neither looked for nor sent each time. */
     SSL_CTX_set_mode(made->context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                        SSL_MODE_RELEASE_BUFFERS);
+                                        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     ERR_clear_error();
+    verified_begin(&made->verified, made->context);
     err = load(dev, made);
     if (err)
         destroy(made);
@@ -259,6 +276,36 @@ EVP_PKEY *remote_tokens_key(const struct credentials *credentials)
 const char *remote_own(const struct credentials *credentials)
 {
     return credentials->own;
+}
+
+bool remote_knows(struct credentials *credentials, const uint8_t digest[SHA256_DIGEST_LENGTH])
+{
+    int64_t now = (int64_t)time(NULL);
+    bool found = false;
+
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < TOKENS_KNOWN && !found; i++) {
+        const struct token *known = &credentials->known[i];
+
+        found = now >= known->begin && now < known->end &&
+                !memcmp(known->digest, digest, sizeof(known->digest));
+    }
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+void remote_remember(struct credentials *credentials, const uint8_t digest[SHA256_DIGEST_LENGTH],
+                     int64_t begin, int64_t end)
+{
+    struct token *known;
+
+    pthread_mutex_lock(&lock);
+    known = &credentials->known[credentials->next];
+    credentials->next = (credentials->next + 1) % TOKENS_KNOWN;
+    memcpy(known->digest, digest, sizeof(known->digest));
+    known->begin = begin;
+    known->end = end;
+    pthread_mutex_unlock(&lock);
 }
 
 int remote_token(const char *folder, char *out, size_t size)

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <pthread.h>
 
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 
 #include <hal/driver.h>
@@ -146,6 +147,11 @@ EVP_PKEY *remote_tokens_key(const struct credentials *credentials);
 const char *remote_own(const struct credentials *credentials); /* this machine's UUID */
 bool remote_revoked(const struct credentials *credentials, X509 *certificate);
 int remote_token(const char *folder, char *out, size_t size);
+/* Whether a token was judged good by these, and its time is not over; `begin` and `end`: seconds
+ * since 1970. */
+bool remote_knows(struct credentials *credentials, const uint8_t digest[SHA256_DIGEST_LENGTH]);
+void remote_remember(struct credentials *credentials, const uint8_t digest[SHA256_DIGEST_LENGTH],
+                     int64_t begin, int64_t end);
 
 /* token.c: 0, or why the agent's token is refused; `agent_ms` is its clock, ms since 1970 */
 int remote_judge(struct hal_device *dev, const struct remote *remote, const char *text,

@@ -184,14 +184,11 @@ static bool number(const json_t *claims, const char *name, int64_t *out)
 }
 
 /* Its time. A clock that is wrong is told as that, since the token is not what is to be mended. */
-static int judge_times(struct hal_device *dev, const json_t *claims, int64_t agent_ms)
+static int judge_times(struct hal_device *dev, int64_t begin, int64_t end, int64_t agent_ms)
 {
-    int64_t now = (int64_t)time(NULL), begin, end, apart = now - agent_ms / 1000;
+    int64_t now = (int64_t)time(NULL), apart = now - agent_ms / 1000;
     char why[160];
 
-    if (!number(claims, "nbf", &begin) || !number(claims, "exp", &end) ||
-        end - begin > LIFETIME_MAX)
-        return refuse(dev, "its times are missing, or it is good for more than 24 h");
     if (now >= begin - LEEWAY && now <= end + LEEWAY)
         return 0;
     if (apart > LEEWAY || apart < -LEEWAY)
@@ -207,9 +204,11 @@ static int judge_times(struct hal_device *dev, const json_t *claims, int64_t age
 }
 
 static int judge_claims(struct hal_device *dev, const struct remote *remote, const json_t *claims,
-                        int64_t agent_ms)
+                        const uint8_t *known, int64_t agent_ms)
 {
     char wanted[UUID_LENGTH + 1];
+    int64_t begin, end;
+    int err;
 
     snprintf(wanted, sizeof(wanted), "%.*s", UUID_LENGTH, remote->name); /* its first label */
     if (!is_ours(claims, remote->ssl))
@@ -220,13 +219,38 @@ static int judge_claims(struct hal_device *dev, const struct remote *remote, con
         return refuse(dev, "it is meant for another controller");
     if (!is_bound(claims, remote->ssl))
         return refuse(dev, "it is bound to another certificate, or to none");
-    return judge_times(dev, claims, agent_ms);
+    if (!number(claims, "nbf", &begin) || !number(claims, "exp", &end) ||
+        end - begin > LIFETIME_MAX)
+        return refuse(dev, "its times are missing, or it is good for more than 24 h");
+    err = judge_times(dev, begin, end, agent_ms);
+    if (!err)
+        remote_remember(remote->credentials, known, begin, end);
+    return err;
+}
+
+/* What a judgement rests upon, beside the files: the token, the machine that is wanted, and the
+ * certificate that it has proved. */
+static bool summary(const struct remote *remote, struct text token,
+                    uint8_t digest[SHA256_DIGEST_LENGTH])
+{
+    uint8_t certificate[SHA256_DIGEST_LENGTH];
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool good = context && hash(SSL_get0_peer_certificate(remote->ssl), certificate) &&
+                EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
+                EVP_DigestUpdate(context, certificate, sizeof(certificate)) == 1 &&
+                EVP_DigestUpdate(context, remote->name, strlen(remote->name) + 1) == 1 &&
+                EVP_DigestUpdate(context, token.at, token.length) == 1 &&
+                EVP_DigestFinal_ex(context, digest, NULL) == 1;
+
+    EVP_MD_CTX_free(context);
+    return good;
 }
 
 int remote_judge(struct hal_device *dev, const struct remote *remote, const char *text,
                  size_t length, int64_t agent_ms)
 {
     struct text token = {text, length}, parts[3];
+    uint8_t known[SHA256_DIGEST_LENGTH];
     json_t *header, *claims;
     int err;
 
@@ -234,6 +258,10 @@ int remote_judge(struct hal_device *dev, const struct remote *remote, const char
         return refuse(dev, "none was sent");
     if (length > LARGEST || !split(token, parts))
         return refuse(dev, "it is no token");
+    if (!summary(remote, token, known))
+        return hal_fail(-ENOMEM, "open", hal_device_uri(dev), "%s", remote_openssl_reason(NULL));
+    if (remote_knows(remote->credentials, known))
+        return 0;
     header = object_of(parts[0]);
     claims = object_of(parts[1]);
     if (!header || !claims)
@@ -244,7 +272,7 @@ int remote_judge(struct hal_device *dev, const struct remote *remote, const char
              !is_signed(remote_tokens_key(remote->credentials), token, parts[2]))
         err = refuse(dev, "it is not signed by the authority, by EdDSA");
     else
-        err = judge_claims(dev, remote, claims, agent_ms);
+        err = judge_claims(dev, remote, claims, known, agent_ms);
     json_decref(header);
     json_decref(claims);
     return err;

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import weakref
 from typing import Final
 
 import hal
@@ -27,7 +28,7 @@ def serve(device: hal.Device, keep: bool) -> Served:
         device.handle,
         memory=_is_memory(device),
         stream=_is_stream(device),
-        attributes=len(device.attributes),
+        attributes=_described(device)[0],
         keep=keep,
     )
 
@@ -35,9 +36,23 @@ def serve(device: hal.Device, keep: bool) -> Served:
 def answer(device: hal.Device, lease: int, secret: bytes, keep: int) -> bytes:
     """The body of OPEN's answer (docs/protocol.md)."""
     flags = _STREAM * _is_stream(device) | _MEMORY * _is_memory(device)
-    attributes = [device.attributes.describe(name) for name in device.attributes]
-    head = struct.pack("<IQ16sHHH", flags, lease, secret, keep, 0, len(attributes))
-    return b"".join((frames.text(device.driver), head, *map(_attribute, attributes)))
+    count, attributes = _described(device)
+    head = struct.pack("<IQ16sHHH", flags, lease, secret, keep, 0, count)
+    return b"".join((frames.text(device.driver), head, attributes))
+
+
+_known: Final[weakref.WeakKeyDictionary[hal.Device, tuple[int, bytes]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _described(device: hal.Device) -> tuple[int, bytes]:
+    """How many attributes it has, and what is told of them: the same while it is open."""
+    known = _known.get(device)
+    if known is None:
+        attributes = device.attributes.describe_all()
+        known = _known[device] = len(attributes), b"".join(map(_attribute, attributes))
+    return known
 
 
 def _is_stream(device: hal.Device) -> bool:

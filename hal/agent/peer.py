@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 from cryptography import x509
 
 from hal.link.identity import Identity, identity_of
+
+REMEMBERED: Final = 256
+"""Certificates that need not be taken apart again when their holders come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +41,16 @@ class Peer:
         Raises:
             ValueError: It is not one of this project's.
         """
-        loaded = x509.load_der_x509_certificate(certificate)
-        until = loaded.not_valid_after_utc.timestamp()
-        return cls(identity_of(loaded), address, f"{loaded.serial_number:x}", certificate, until)
+        identity, serial, until = _read(certificate)
+        return cls(identity, address, serial, certificate, until)
 
     def __str__(self) -> str:
         return f"{self.identity} at {self.address}"
+
+
+@functools.lru_cache(REMEMBERED)
+def _read(certificate: bytes) -> tuple[Identity, str, float]:
+    """What it says. Whether it counts, now, each handshake asks anew."""
+    loaded = x509.load_der_x509_certificate(certificate)
+    until = loaded.not_valid_after_utc.timestamp()
+    return identity_of(loaded), f"{loaded.serial_number:x}", until

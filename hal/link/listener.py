@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import selectors
 import socket
 import threading
@@ -15,6 +16,10 @@ from dataclasses import dataclass
 
 LOOPBACK = "127.0.0.1"
 """Where everything listens unless it is told otherwise."""
+SPARE = 8
+"""Threads that have nothing to do, at most: one that is there is quicker than one that is made."""
+_SPARE_TIME = 10.0
+"""Seconds for which such a thread waits for something to do."""
 _RECOVER = 0.01
 """Seconds until the next try when the machine has no descriptors left."""
 
@@ -69,8 +74,10 @@ class Listener:
             one.setblocking(False)
         self.addresses: list[tuple[str, int]] = [one.getsockname()[:2] for one in self._sockets]
         self._stop, self._stopped = socket.socketpair()
-        self._lock = threading.Lock()
-        self._guests: dict[threading.Thread, tuple[socket.socket, str]] = {}
+        self._guests: dict[socket.socket, str] = {}
+        self._changed = threading.Condition()  # Over the guests, and how many threads are spare.
+        self._spare = 0
+        self._next: queue.SimpleQueue[tuple[socket.socket, str] | None] = queue.SimpleQueue()
 
     @property
     def port(self) -> int:
@@ -91,15 +98,15 @@ class Listener:
                 pass
         for one in (*self._sockets, self._stopped):
             one.close()
-        with self._lock:
-            guests = dict(self._guests)
-        if cut:
-            for link, _ in guests.values():
-                with contextlib.suppress(OSError):  # It has ended by itself.
-                    link.shutdown(socket.SHUT_RDWR)
-        until = None if patience is None else time.monotonic() + patience
-        for thread in guests:
-            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        with self._changed:
+            if cut:
+                for link in self._guests:
+                    with contextlib.suppress(OSError):  # It has ended by itself.
+                        link.shutdown(socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._guests, patience)
+            for _ in range(self._spare):
+                self._next.put(None)
+            self._spare = 0
 
     def stop(self) -> None:
         """End `serve`; from any thread or signal handler, more than once."""
@@ -130,27 +137,51 @@ class Listener:
             time.sleep(_RECOVER)
             return
         host = str(address[0]).removeprefix("::ffff:")  # IPv4 on a socket of both (RFC 4291).
-        thread = threading.Thread(target=self._guest, args=(link, host), daemon=True)
-        with self._lock:
-            count = Counter(other for _, other in self._guests.values())
+        with self._changed:
+            count = Counter(self._guests.values())
             full = count.total() >= self.bounds.total or count[host] >= self.bounds.per_address
+            spare = not full and self._spare > 0
             if not full:
-                self._guests[thread] = link, host
+                self._guests[link] = host
+                self._spare -= spare
         if full:
             self._turned_away(host)
             link.close()
-            return
-        thread.start()
+        elif spare:
+            self._next.put((link, host))
+        else:
+            threading.Thread(target=self._serve_guests, args=(link, host), daemon=True).start()
 
-    def _guest(self, link: socket.socket, host: str) -> None:
+    def _serve_guests(self, link: socket.socket, host: str) -> None:
+        """Be the thread of a connection, and then of others."""
+        guest: tuple[socket.socket, str] | None = link, host
+        while guest is not None:
+            guest = self._next_guest() if self._serve_guest(*guest) else None
+
+    def _serve_guest(self, link: socket.socket, host: str) -> bool:
+        """Whether this thread is spare then."""
         try:
             with link:
                 self._attend(link, host)
         except (OSError, ValueError) as error:
             log.warning("%s: %s", host, error)
         finally:
-            with self._lock:
-                del self._guests[threading.current_thread()]
+            with self._changed:
+                del self._guests[link]
+                stays = self._spare < SPARE and self._stop.fileno() >= 0
+                self._spare += stays
+                self._changed.notify_all()
+        return stays
+
+    def _next_guest(self) -> tuple[socket.socket, str] | None:
+        try:
+            return self._next.get(timeout=_SPARE_TIME)
+        except queue.Empty:
+            with self._changed:
+                if self._spare:
+                    self._spare -= 1
+                    return None
+            return self._next.get()  # Each that was spare is counted on: something comes.
 
 
 def _listening(address: tuple[str, int], backlog: int) -> socket.socket:
