@@ -76,13 +76,19 @@ class Native:
         assert link, "the bare server is not reached"
         return link
 
-    def read_at(self, device: hal.Device, size: int) -> None:
-        """From a far memory, at its beginning."""
-        got = self.hal.hal_read_at(
-            ctypes.c_int64(device.handle), self.room, ctypes.c_size_t(size), ctypes.c_uint64(0),
-            ctypes.c_int64(_FOREVER),
-        )  # fmt: skip
-        assert got == size, got
+    def reader(self, device: hal.Device, size: int) -> Callable[[], object]:
+        """Reads a far memory at its beginning; arguments are made before, as those of the echo."""
+        handle, length = ctypes.c_int64(device.handle), ctypes.c_size_t(size)
+        offset, until = ctypes.c_uint64(0), ctypes.c_int64(_FOREVER)
+        read_at, room = self.hal.hal_read_at, self.room
+        assert read_at(handle, room, length, offset, until) == size
+        return lambda: read_at(handle, room, length, offset, until)
+
+    def echoer(self, link: ctypes.c_void_p) -> Callable[[], object]:
+        """Has 64 bytes come back over a bare connection."""
+        echo, room = self.bare.bare_echo, self.room
+        assert not echo(link, room)
+        return lambda: echo(link, room)
 
     def read(self, device: hal.Device) -> int:
         """What has come of a far stream."""
@@ -116,8 +122,8 @@ def _small(all_: Parties) -> list[Row]:
     echo = native.connect(b"e")
     with hal.open(all_.uri("memory"), timeout=5) as device:
         calls: dict[str, Callable[[], object]] = {
-            "hal": lambda: native.read_at(device, SIZE),
-            "bare mTLS": lambda: native.bare.bare_echo(echo, native.room),
+            "hal": native.reader(device, SIZE),
+            "bare mTLS": native.echoer(echo),
         }
         closing = _peers(all_, calls)
         try:
@@ -215,10 +221,11 @@ def _bulk(all_: Parties) -> list[Row]:
         hal.open(all_.uri("memory"), timeout=5) as blocks,
         hal.open(all_.uri("stream"), timeout=5) as stream,
     ):
+        read_block = native.reader(blocks, BLOCK)
 
         def by_blocks() -> None:
             for _ in range(BULK // BLOCK):
-                native.read_at(blocks, BLOCK)
+                assert read_block() == BLOCK
 
         def by_stream() -> None:
             left = BULK

@@ -265,6 +265,7 @@ bool Link::handle(Frame &frame, unsigned access, int64_t until)
 
 /* ---- pushing: one frame a turn, and only while nothing is left over ------------------------- */
 
+/* Whether more of it is to be pushed. */
 bool Link::push_block()
 {
     size_t length = std::min(block_->left, PIECE - WIRE_HEADER);
@@ -289,7 +290,7 @@ bool Link::push_block()
     }
     block_.reset();
     served_->answer(request, std::move(frame));
-    return true;
+    return false;
 }
 
 bool Link::wants_stream() const

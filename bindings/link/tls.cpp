@@ -141,7 +141,7 @@ Context::Context(const std::string &folder)
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
     /* The other end has the authority's certificate: it is not looked for and sent each time. */
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                  SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+                                  SSL_MODE_NO_AUTO_CHAIN);
     ERR_clear_error();
     load(context, folder);
     verified_begin(&verified_, context);

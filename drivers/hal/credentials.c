@@ -195,7 +195,7 @@ static int make(struct hal_device *dev, const char *folder, struct credentials *
     /* The agent has the authority's certificate: it is neither looked for nor sent each time. */
     SSL_CTX_set_mode(made->context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+                                        SSL_MODE_NO_AUTO_CHAIN);
     ERR_clear_error();
     verified_begin(&made->verified, made->context);
     err = load(dev, made);

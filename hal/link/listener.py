@@ -18,7 +18,7 @@ LOOPBACK = "127.0.0.1"
 """Where everything listens unless it is told otherwise."""
 SPARE = 8
 """Threads that have nothing to do, at most: one that is there is quicker than one that is made."""
-_SPARE_TIME = 10.0
+_SPARE_TIME = 0.1
 """Seconds for which such a thread waits for something to do."""
 _RECOVER = 0.01
 """Seconds until the next try when the machine has no descriptors left."""
