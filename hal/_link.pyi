@@ -73,7 +73,7 @@ class Link:
             until: `time.monotonic` by which it must be done.
 
         Returns:
-            Its certificate (DER).
+            Its certificate (DER); empty: it has gone without a byte.
 
         Raises:
             PermissionDenied: It was not let in; OpenSSL's words for why.

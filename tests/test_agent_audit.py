@@ -136,6 +136,15 @@ def test_what_is_counted_is_everything(tmp_path: Path) -> None:
     assert told == [("refused", "garbage")] * audit.BURST * 2
 
 
+def test_a_look_is_counted_and_not_written(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    log = Audit(tmp_path / "log", lambda event, reason: told.append((event, reason)))
+    log.note("looked", address="10.0.0.1")
+    log.close()
+    assert told == [("looked", "")]
+    assert lines(tmp_path / "log") == []
+
+
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     for path in (tmp_path / "no" / "log", tmp_path, tmp_path / "link"):

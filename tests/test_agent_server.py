@@ -263,6 +263,20 @@ def test_half_open_ones_make_room(far: Far) -> None:
             each.close()
 
 
+def test_a_look_whether_it_lives_is_no_refusal(far: Far) -> None:
+    """Discovery connects and leaves; whoever leaves after a byte has asked for something."""
+    for _ in range(3):
+        socket.create_connection(("127.0.0.1", far.port)).close()
+    with socket.create_connection(("127.0.0.1", far.port)) as stranger:
+        stranger.sendall(b"\x16")
+    far.noted("refused", reason="went-away")
+    waited(lambda: not far.daemon.agent.gate.half_open)
+    hal.open(far.uri("echo"), timeout=5).close()
+    far.noted("ended")  # What was noted before it is written.
+    assert len(far.lines("refused")) == 1
+    assert far.lines("looked") == []
+
+
 def test_the_gate_at_its_limits() -> None:
     gate = Gate(Limits(links=3, per_identity=2, half_open=4, per_address=2))
     pairs = [socket.socketpair() for _ in range(8)]

@@ -47,7 +47,8 @@ Link::~Link()
 
 std::vector<uint8_t> Link::handshake(int64_t until)
 {
-    tls_.handshake(until);
+    if (!tls_.handshake(until))
+        return {};
     heard_ = now();
     return tls_.peer();
 }

@@ -28,6 +28,7 @@ class Link : public std::enable_shared_from_this<Link>
 
     /* ---- by one thread ---------------------------------------------------------------------- */
 
+    /* The controller's certificate, DER; empty: it has gone without a byte. */
     std::vector<uint8_t> handshake(int64_t until);
 
     /* A frame, for whoever judges; nothing: the link has ended, and why() says why. Throws TooSlow,

@@ -159,7 +159,7 @@ Tls::Tls(const Context &context, int fd) : ssl_(SSL_new(context.get()), SSL_free
     tune(fd);
 }
 
-void Tls::handshake(int64_t until)
+bool Tls::handshake(int64_t until)
 {
     int result;
     const unsigned char *chosen;
@@ -175,6 +175,10 @@ void Tls::handshake(int64_t until)
                 throw TooSlow("the handshake was not done in time");
             continue;
         }
+        if (!BIO_number_read(SSL_get_rbio(ssl_.get()))) {
+            ERR_clear_error();
+            return false;
+        }
         if (verdict != X509_V_OK) {
             ERR_clear_error();
             throw Refused(X509_verify_cert_error_string(verdict));
@@ -186,6 +190,7 @@ void Tls::handshake(int64_t until)
     SSL_get0_alpn_selected(ssl_.get(), &chosen, &length);
     if (length != sizeof(PROTOCOL) - 1)
         throw Refused("it did not ask for the protocol hal/1");
+    return true;
 }
 
 std::vector<uint8_t> Tls::peer() const

@@ -84,8 +84,9 @@ class Tls
     /* The socket stays the caller's; it is made not to block. */
     Tls(const Context &context, int fd);
 
-    /* Throws Refused, TooSlow, Lost. `until`: nanoseconds of CLOCK_MONOTONIC. */
-    void handshake(int64_t until);
+    /* False: the other end has gone without a byte. Throws Refused, TooSlow, Lost. `until`:
+     * nanoseconds of CLOCK_MONOTONIC. */
+    bool handshake(int64_t until);
 
     /* The other end's certificate, DER. */
     std::vector<uint8_t> peer() const;

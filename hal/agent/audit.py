@@ -36,6 +36,7 @@ EVENTS: Final = {
     "link": "a certificate was proved: the TLS handshake is done",
     "hello": "a token was accepted: requests are answered from now on",
     "refused": "somebody or something was not let in; `reason` says why",
+    "looked": "a connection ended without a byte, as discovery looks; counted, never written",
     "open": "a lease was given",
     "busy": "a lease was not given, for somebody has it",
     "taken": "a lease was taken from its holder by an administrator",
@@ -50,6 +51,8 @@ EVENTS: Final = {
     "stop": "the agent ends",
 }
 """Every value of ``event``."""
+COUNTED: Final = frozenset({"looked"})
+"""Those that have no line: nothing was asked, so nothing was refused."""
 
 REASONS: Final = {
     "no-certificate": "it showed none",
@@ -229,6 +232,8 @@ class Audit:
             more: Numbers: ``bytes``, ``seconds`` ...
         """
         self._counted(event, reason)
+        if event in COUNTED:
+            return
         texts = {
             "reason": reason,
             "detail": detail,

@@ -43,6 +43,7 @@ AHEAD: Final = 60.0
 STOPPING: Final = 5.0
 """Seconds after which links that do not end are left behind when the agent stops."""
 FILES: Final = ("key.pem", "cert.pem", "ca.pem", "crl.pem", "tokens.pub", "token")
+_PUSHED_OUT: Final = "many connections that prove nothing: the oldest has to go"
 _STOPPED_READING: Final = "the controller took in nothing for 10 s"
 
 log = logging.getLogger("hal.agent")
@@ -233,24 +234,37 @@ class Agent:
         own = self._own  # One for all of the link's beginning: they belong together.
         try:
             link = Link(own.context, connection.fileno())
-            peer = Peer.of(link.handshake(begun + PATIENCE), host)
-            if self._metrics is not None:
-                self._metrics.handshake.observe(time.monotonic() - begun)
-            detail = self.gate.admit(connection, peer.identity.id)
-            if detail:
-                _decline(link, detail)
+            certificate = link.handshake(begun + PATIENCE)
+            if certificate:
+                peer = Peer.of(certificate, host)
+                if self._metrics is not None:
+                    self._metrics.handshake.observe(time.monotonic() - begun)
+                detail = self._admit(connection, link, peer, own, begun)
+            elif self.gate.leave(connection):
+                detail = _PUSHED_OUT
             else:
-                self._note("link", peer)
-                self._run(link, peer, own, begun)
+                self._note("looked", host)
         except (Error, ValueError) as refusal:
             if self.gate.leave(connection):
-                detail = "many connections that prove nothing: the oldest has to go"
+                detail = _PUSHED_OUT
             else:
                 self._note("refused", peer or host, reason_of(refusal), str(refusal))
         finally:
             self.gate.leave(connection)
         if detail:
             self._note("refused", peer or host, "too-many", detail)
+
+    def _admit(
+        self, connection: socket.socket, link: Link, peer: Peer, own: _Own, begun: float
+    ) -> str:
+        """Serve a link, if there is room for it. Why not; "": it was served."""
+        full = self.gate.admit(connection, peer.identity.id)
+        if full:
+            _decline(link, full)
+        else:
+            self._note("link", peer)
+            self._run(link, peer, own, begun)
+        return full
 
     def _run(self, link: Link, peer: Peer, own: _Own, begun: float) -> None:
         session = Session(link, peer, self.leases, own.judge, own.credentials.token, self._audit)

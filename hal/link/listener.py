@@ -74,6 +74,9 @@ class Listener:
             one.setblocking(False)
         self.addresses: list[tuple[str, int]] = [one.getsockname()[:2] for one in self._sockets]
         self._stop, self._stopped = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        for one in (*self._sockets, self._stopped):
+            self._selector.register(one, selectors.EVENT_READ)
         self._guests: dict[socket.socket, str] = {}
         self._changed = threading.Condition()  # Over the guests, and how many threads are spare.
         self._spare = 0
@@ -91,10 +94,8 @@ class Listener:
             cut: End their connections, rather than let them come to their end.
             patience: Seconds to wait for them in all; None: until they have ended.
         """
-        with selectors.DefaultSelector() as selector:
-            for one in (*self._sockets, self._stopped):
-                selector.register(one, selectors.EVENT_READ)
-            while all(self._turn(key.fileobj) for key, _ in selector.select()):
+        with self._selector:
+            while all(self._turn(key.fileobj) for key, _ in self._selector.select()):
                 pass
         for one in (*self._sockets, self._stopped):
             one.close()
