@@ -138,6 +138,28 @@ def find(
 
 @cli.command(
     epilog=_examples(
+        "hal-probe exports hal://7c9e6679-7425-40de-944b-e07fc1f90ae7",
+        "hal-probe exports 'hal://bench-pi?id=7c9e6679-7425-40de-944b-e07fc1f90ae7' --json",
+    ),
+)
+@click.argument("machine", callback=_readable)
+@click.option("--timeout", type=click.FloatRange(0, 3600), default=5.0, show_default=True,
+              metavar="SECONDS", help="For all of it.")  # fmt: skip
+@_json
+def exports(machine: str, timeout: float, json: bool) -> int:
+    """List what MACHINE exports (hal-agent), and who has it. No device is opened.
+
+    MACHINE is hal://UUID, looked for on the network, or hal://HOST[:PORT]?id=UUID. It is asked over
+    the secure link, so this machine has to be enrolled (hal-ca enrol); what its token does not let
+    it read is not listed.
+    """
+    from .exports import run
+
+    return run(machine, timeout=timeout, json=json)
+
+
+@cli.command(
+    epilog=_examples(
         "hal-probe show ttyUSB0",
         "hal-probe show 'uart:/dev/ttyUSB0?baud=9600'",
         "hal-probe show 0000:00:03.0 --json",
