@@ -113,7 +113,7 @@ class BuildExtensions(build_ext):
         build_native(tree, tree / "stage")
         mirror(tree / "stage", native)
         for extension in self.extensions:
-            extension.include_dirs.append(str(native / "include"))
+            extension.include_dirs.append("include")
             extension.library_dirs.append(str(native / "lib"))
             extension.extra_link_args.append("-Wl,-rpath,$ORIGIN/_native/lib")
             extension.depends += [__file__, *map(str, HEADERS), str(native / "lib/libhal.so.1")]
