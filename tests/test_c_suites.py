@@ -30,12 +30,19 @@ def stems(pattern: str) -> list[str]:
     return sorted(path.stem for path in ROOT.glob(pattern))
 
 
+def source(name: str) -> str:
+    """The text of a C test."""
+    return (ROOT / f"tests/c/{name}.cc").read_text(encoding="utf-8")
+
+
 def suites(configuration: str) -> list[str]:
     """The ctest tests that a build must have."""
     if configuration == "fuzz":
         return sorted(stems("tests/fuzz/fuzz_*.c") + stems("tests/fuzz/fuzz_*.cc"))
     names = stems("tests/c/test_*.cc")
-    if configuration not in {"address", "thread"}:
+    if configuration == "thread":
+        return [name for name in names if "std::thread" in source(name)]
+    if configuration != "address":
         headers = stems("include/hal/*.h")
         names += [f"header_{noun}_{language}" for noun in headers for language in ("c", "cxx")]
     return names
