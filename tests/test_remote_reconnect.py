@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 import hal
+from hal.batch import Load, Store
 
 from .far import DEVICE, Far, far
 from .wire_cut import Wire
@@ -65,6 +67,39 @@ def test_calls_go_on_over_the_next_link(far: Far, wire: Wire) -> None:
             wire.cut()
             device.store(64, round_, 4)
             assert device.load(64, 4) == round_
+
+
+def test_a_signal_makes_nothing_be_done_twice(far: Far) -> None:
+    over, me = threading.Event(), threading.get_ident()
+
+    def disturb() -> None:
+        while not over.wait(0.01):
+            signal.pthread_kill(me, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    thread = threading.Thread(target=disturb)
+    try:
+        with hal.open(far.uri("registers"), timeout=5) as device:
+            device.attributes["latency"] = 0.05
+            thread.start()
+            device.store(0, 1)
+            assert device.load(0) == 1
+            assert device.batch([Store(4, 2), Load(4)], timeout=10) == [None, 2]
+            assert device.attributes["ops"] == 4
+            device.store(0, 5)
+            device.store(0, 5)  # Another call, though the same.
+            assert device.attributes["ops"] == 6
+        with hal.open(far.uri("sim"), timeout=5) as line:
+            line.attributes["latency"] = 0.05
+            assert [line.write(b"one", timeout=5) for _ in range(2)] == [3, 3]
+            over.set()
+            assert line.read_exact(6, timeout=5) == b"oneone"
+            with pytest.raises(hal.Timeout):
+                line.read(1, timeout=0.1)
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("device", ["echo"])

@@ -18,6 +18,7 @@
 #define SILENCE 10000000000LL      /* ns of waiting without a frame after which a caller asks */
 #define PING_PATIENCE 5000000000LL /* ns that he then waits */
 #define ROUND_TRIP 1000            /* ms that a call which may not wait waits for the link */
+#define AT_ONCE 1000000000LL       /* ns after a signal in which the same call is that call again */
 #define SMALL 4096                 /* requests up to this go out as one TLS record */
 
 /* ---- the end of a link ------------------------------------------------------------------------
@@ -492,6 +493,7 @@ static void forget(struct pending *pending)
     free(pending->body);
     pending->body = NULL;
     pending->answered = pending->given_up = false;
+    pending->interrupted = 0;
 }
 
 /* The answer of whoever gave up on this lane before comes first. */
@@ -617,6 +619,41 @@ static int failed_there(struct hal_device *dev, struct pending *pending)
     return err;
 }
 
+/* Reading changes nothing: it may be done again under another number. */
+static bool may_repeat(enum wire_type type)
+{
+    return type == WIRE_READ_AT || type == WIRE_LOAD || type == WIRE_GET;
+}
+
+/* To know a request again. Never 0. */
+static uint64_t sum_of(const struct request *request)
+{
+    uint8_t type = (uint8_t)request->type;
+    uint64_t sum = remote_sum(REMOTE_SUM, &type, 1);
+
+    if (request->head_size)
+        sum = remote_sum(sum, request->head, request->head_size);
+    if (request->tail_size)
+        sum = remote_sum(sum, request->tail, request->tail_size);
+    return sum ? sum : 1;
+}
+
+/* A call that a signal ended is made again, as -EINTR asks for: its request is underway, or even
+ * answered, and is not sent again. It has the number and the lease of the first time. Later it is
+ * another call, which wants to know what is true then. */
+static bool is_again(const struct remote *remote, const struct request *request, uint32_t *id,
+                     unsigned *lease)
+{
+    const struct pending *pending = &remote->pending[request->lane];
+
+    if (!pending->interrupted || hal_now() - pending->interrupted_at >= AT_ONCE ||
+        pending->interrupted != sum_of(request))
+        return false;
+    *id = pending->id;
+    *lease = pending->lease;
+    return true;
+}
+
 static int take_answer(struct hal_device *dev, struct pending *pending, struct answer *answer)
 {
     if (pending->flags & WIRE_ERROR)
@@ -668,6 +705,11 @@ static int answer_locked(struct hal_device *dev, struct remote *remote,
     if (!err)
         return remote->broken ? remote_lost(dev, remote) : -ENOLINK; /* there is another already */
     give_up(dev, remote, request->lane);
+    if (err == -EINTR && (request->lane == WIRE_LANE_WRITE || request->lane == WIRE_LANE_CONTROL)) {
+        pending->interrupted = sum_of(request);
+        pending->interrupted_at = hal_now();
+        pending->lease = remote->lease_anew;
+    }
     if (err == -ECANCELED)
         cancel_there(dev, remote);
     return err;
@@ -680,19 +722,23 @@ static bool is_lost(const struct remote *remote, const struct pending *pending, 
            (remote->broken == -ENOLINK || remote->links != links);
 }
 
-/* Once. `id` is the request's number, 0 before it has one; true in `lost`: try again on another
- * link. */
+/* Once. `id` is the request's number, 0 before it has one; true in `again`: it may be underway on
+ * this link; true in `lost`: try again on another link. */
 static int exchange_once(struct hal_device *dev, struct remote *remote,
                          const struct request *request, struct answer *answer, uint32_t *id,
-                         bool *lost, hal_deadline until)
+                         bool *again, bool *lost, hal_deadline until)
 {
     struct pending *pending = &remote->pending[request->lane];
     unsigned links;
-    int err;
+    int err = 0;
 
     pthread_mutex_lock(&remote->lock);
     links = remote->links;
-    err = send_locked(dev, remote, request, id, until);
+    if (*again && pending->link == links && !remote->broken)
+        pending->interrupted = 0;
+    else
+        err = send_locked(dev, remote, request, id, until);
+    *again = false;
     if (!err)
         err = answer_locked(dev, remote, request, answer, until);
     *lost = err && request->lane != WIRE_LANE_NONE && is_lost(remote, pending, links);
@@ -702,38 +748,33 @@ static int exchange_once(struct hal_device *dev, struct remote *remote,
     return err;
 }
 
-/* Reading changes nothing: it may be done again under another number. */
-static bool may_repeat(enum wire_type type)
-{
-    return type == WIRE_READ_AT || type == WIRE_LOAD || type == WIRE_GET;
-}
-
 int remote_exchange(struct hal_device *dev, const struct request *request, struct answer *answer,
                     hal_deadline until)
 {
     struct remote *remote = remote_of(dev);
     unsigned lease = remote->lease_anew;
     uint32_t id = 0;
-    bool lost;
+    bool again, lost;
 
     if (request->lane != WIRE_LANE_NONE)
         remote_look(dev, request->lane);
+    again = is_again(remote, request, &id, &lease);
     for (;;) {
-        int err = exchange_once(dev, remote, request, answer, &id, &lost, until);
+        int err;
 
+        if (remote->lease_anew != lease && id && !may_repeat(request->type))
+            return hal_fail_plain(-ENOLINK, "use", hal_device_uri(dev),
+                                  "the link was lost, and the lease with it: this may or may not "
+                                  "have been done");
+        if (remote->lease_anew != lease)
+            id = 0;
+        lease = remote->lease_anew;
+        err = exchange_once(dev, remote, request, answer, &id, &again, &lost, until);
         if (!lost)
             return err;
         err = remote_redial(dev, request->lane, until);
         if (err)
             return err;
-        if (remote->lease_anew == lease)
-            continue;
-        if (id && !may_repeat(request->type))
-            return hal_fail_plain(-ENOLINK, "use", hal_device_uri(dev),
-                                  "the link was lost, and the lease with it: this may or may not "
-                                  "have been done");
-        lease = remote->lease_anew;
-        id = 0;
     }
 }
 

@@ -42,7 +42,7 @@ int remote_hello(struct hal_device *dev, hal_deadline until)
 
     if (err)
         return err;
-    remote->token_sum = remote_sum(token);
+    remote->token_sum = remote_sum(REMOTE_SUM, token, strlen(token));
     wire_add_number(&writer, 1, 2);
     wire_add_number(&writer, 1, 2);
     wire_add_text(&writer, token);

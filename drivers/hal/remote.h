@@ -29,8 +29,11 @@ struct pending {
     uint8_t flags; /* of the answer */
     uint8_t *into; /* where its body goes when it fits and is no error; NULL: to `body` */
     size_t room;
-    uint8_t *body; /* malloc(3)ed */
-    size_t length; /* of the body, wherever it is */
+    uint8_t *body;        /* malloc(3)ed */
+    size_t length;        /* of the body, wherever it is */
+    uint64_t interrupted; /* checksum of what a signal ended the wait for; 0: none did */
+    int64_t interrupted_at;
+    unsigned lease; /* of then */
 };
 
 /* Bytes that the agent pushes: what came and is not read, and what may still come. */
@@ -221,7 +224,8 @@ int remote_redial(struct hal_device *dev, enum wire_lane lane, hal_deadline unti
 
 /* renew.c: look after token and revocations, if it is time; a checksum */
 void remote_look(struct hal_device *dev, enum wire_lane lane);
-uint64_t remote_sum(const char *text);
+uint64_t remote_sum(uint64_t sum, const void *bytes, size_t size);
+#define REMOTE_SUM 0xcbf29ce484222325u /* of nothing */
 
 /* opening.c */
 int remote_resume(struct hal_device *dev, hal_deadline until);

@@ -50,20 +50,20 @@ static void renew(struct hal_device *dev, struct remote *remote)
     if (now_ms() < remote->token_until - AHEAD ||
         remote_token(remote->folder, token, sizeof(token)))
         return;
-    sum = remote_sum(token);
+    sum = remote_sum(REMOTE_SUM, token, strlen(token));
     if (sum == remote->token_sum)
         return; /* it is the one that we have sent */
     remote->token_sum = sum;
     (void)send_token(dev, remote, token);
 }
 
-/* FNV-1a (RFC 9923): to know a text again. */
-uint64_t remote_sum(const char *text)
+/* FNV-1a (RFC 9923): to know bytes again. `sum` is that of those before them. */
+uint64_t remote_sum(uint64_t sum, const void *bytes, size_t size)
 {
-    uint64_t sum = 0xcbf29ce484222325;
+    const uint8_t *at = bytes;
 
-    for (; *text; text++)
-        sum = (sum ^ (uint8_t)*text) * 0x100000001b3;
+    for (size_t i = 0; i < size; i++)
+        sum = (sum ^ at[i]) * 0x100000001b3;
     return sum;
 }
 
