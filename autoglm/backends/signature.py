@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,25 @@ def operators(model: Path) -> dict[str, int]:
     for node in onnx.load(model, load_external_data=False).graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return counts
+
+
+def largest_matrix(model: Path) -> int:
+    """Bytes of the largest constant that MatMul or Gemm of an ONNX file multiplies by; 0: none."""
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    used = {name for node in graph.node if node.op_type in _PRODUCTS for name in node.input}
+    return max((_length(each) for each in graph.initializer if each.name in used), default=0)
+
+
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
+
+
+def _length(tensor: onnx.TensorProto) -> int:
+    import onnx
+
+    dtype: np.dtype[Any] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return math.prod(tensor.dims) * dtype.itemsize
 
 
 def _specs(values: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:

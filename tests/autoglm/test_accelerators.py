@@ -5,24 +5,30 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 import autoglm
+import hal.processor
 from autoglm import compiler
 from autoglm.artifact import Artifact
 from autoglm.backend import Availability, CompileOptions, backend
 from autoglm.backends.kernels import Plan
 from autoglm.commands.compile import main
 from autoglm.device import Device
+from autoglm.devices import this_processor
 from autoglm.errors import ArtifactError, DeviceError, TargetUnavailable
 from autoglm.files import ArtifactFiles
+from autoglm.manifest import Program
 from autoglm.ready import Pins
 from autoglm.reference import Reference
 from autoglm.target import Target
+from autoglm.trial import Built
 
 from . import models
 
@@ -113,6 +119,22 @@ def test_fusion_is_counted(perceptron: Path, tmp_path: Path) -> None:
     assert made.operators == {"MatMul": 2, "Add": 1, "Relu": 1}
     assert sum(made.fused.values()) == made.notes["dispatches"] == 2
     assert any("matmul" in name for name in made.fused)
+    assert not any("tiling" in option for option in made.options)
+
+
+def test_matrices_beyond_the_second_cache_lie_in_tiles(
+    perceptron: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(hal.processor.info(), caches={"L2": 1024})  # its first matrix has 2048 bytes
+    monkeypatch.setattr(hal.processor, "info", lambda: small)
+    made = backend("iree").compile(perceptron, Target("cpu"), CompileOptions(), tmp_path)
+    assert "--iree-llvmcpu-matmul-tile-bytes=1024" in made.options
+    program = Program("cpu", "iree", made.engine, dict.fromkeys(made.files, ""), notes=made.notes)
+    x = {"x": np.random.default_rng(1).standard_normal((5, 16)).astype(np.float32)}
+    (want,) = onnxruntime.InferenceSession(perceptron).run(None, x)
+    loaded = backend("iree").load(program, Built(made.files), this_processor(), 1)
+    np.testing.assert_allclose(loaded.run(x)["y"], want, 1e-4, 1e-4)
+    loaded.close()
 
 
 def test_dynamic_extents_are_refused_by_opencl(perceptron: Path, tmp_path: Path) -> None:
