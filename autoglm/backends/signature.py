@@ -100,7 +100,7 @@ def _length(tensor: onnx.TensorProto) -> int:
     import onnx
 
     dtype: np.dtype[Any] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return math.prod(tensor.dims) * dtype.itemsize
+    return int(math.prod(tensor.dims) * dtype.itemsize)
 
 
 def _specs(values: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:

@@ -52,8 +52,9 @@ class Tally:
 class Guard:
     """The middleware.
 
-    What it leaves in the scope of a request: ``deadline`` (`Deadline`), which a route that has read
-    the body lets attend, and ``model``, which a route sets to the name that metrics count it under.
+    What it leaves in the scope of a request: ``fields``, its headers by name; ``deadline``
+    (`Deadline`), which a route that has read the body lets attend; and ``model``, which a route
+    sets to the name that metrics count it under.
 
     Args:
         app: What stands behind.
@@ -105,7 +106,7 @@ class Guard:
     async def _pass(self, scope: Scope, exchange: _Exchange) -> None:
         if self._tally.requests > self._limits.requests:
             raise Overloaded(f"{self._limits.requests} requests are waiting already; ask again")
-        headers = dict(scope["headers"])
+        headers = scope["fields"] = dict(scope["headers"])
         if self._access is not None:
             scope["token"] = self._access.admit(headers, scope["certificate"])
         with Deadline(_seconds(headers, self._limits.deadline)) as deadline:

@@ -21,6 +21,7 @@ from .body import read_body
 from .model import Graph, Served
 
 HEADER = "Inference-Header-Content-Length"
+FIELD = HEADER.lower().encode()
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
 
@@ -118,7 +119,7 @@ class _Infer:
             headers.append((b"content-type", JSON))
         else:
             headers.append((b"content-type", BINARY))
-            headers.append((HEADER.lower().encode(), b"%d" % head))
+            headers.append((FIELD, b"%d" % head))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
@@ -130,15 +131,14 @@ def _json_length(scope: Scope) -> int | None:
         HTTPException: 415 for another kind of content, as a web page of somebody else could have a
             browser send; 400 for no number.
     """
-    length: int | None = None
-    for name, value in scope["headers"]:
-        if name == b"content-type" and not value.lower().startswith((JSON, BINARY)):
-            raise HTTPException(415, "the body is application/json, or application/octet-stream")
-        if name == HEADER.lower().encode():
-            if not value.isdigit() or len(value) > 12:
-                raise HTTPException(400, f"{HEADER} is a number of bytes")
-            length = int(value)
-    return length
+    if not scope["fields"].get(b"content-type", JSON).lower().startswith((JSON, BINARY)):
+        raise HTTPException(415, "the body is application/json, or application/octet-stream")
+    length: bytes | None = scope["fields"].get(FIELD)
+    if length is None:
+        return None
+    if not length.isdigit() or len(length) > 12:
+        raise HTTPException(400, f"{HEADER} is a number of bytes")
+    return int(length)
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> list[dict[str, object]]:

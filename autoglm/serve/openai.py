@@ -154,9 +154,9 @@ class _Answer:
 
 
 def _check_type(scope: Scope) -> None:
-    for name, value in scope["headers"]:
-        if name == b"content-type" and not value.lower().startswith(b"application/json"):
-            raise HTTPException(415, "the body is application/json")
+    json = b"application/json"
+    if not scope["fields"].get(b"content-type", json).lower().startswith(json):
+        raise HTTPException(415, "the body is application/json")
 
 
 def _object(body: bytes) -> dict[str, Any]:
