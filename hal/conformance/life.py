@@ -91,6 +91,7 @@ def _all_give(device: Raw, number: int) -> None:
         ("hal_write", lambda: device.write(b"x", NOWAIT)),
         ("hal_transfer", lambda: device.transfer(segment, 1, NOWAIT)),
         ("hal_control", lambda: device.control(1, room, 8, NOWAIT)),
+        ("hal_batch", lambda: int(lib.hal_batch(device.handle, ffi.NULL, 0, NOWAIT))),
         ("hal_load", lambda: device.load(0, 4)[0]),
         ("hal_store", lambda: device.store(0, 4, 0)),
         ("hal_read_at", lambda: device.read_at(8, 0, NOWAIT).result),

@@ -37,6 +37,7 @@ static const std::vector<Call> &calls()
         {"readv", [](hal_handle d) { return hal_readv(d, &iov, 1, HAL_NOWAIT); }},
         {"writev", [](hal_handle d) { return hal_writev(d, &iov, 1, HAL_NOWAIT); }},
         {"transfer", [](hal_handle d) { return hal_transfer(d, &segment, 1, HAL_NOWAIT); }},
+        {"batch", [](hal_handle d) { return hal_batch(d, nullptr, 0, HAL_NOWAIT); }},
         {"control", [](hal_handle d) { return hal_control(d, 1, nullptr, 0, HAL_NOWAIT); }},
         {"poll", [](hal_handle d) -> long { return hal_poll(d, POLLIN, HAL_NOWAIT); }},
         {"fd", [](hal_handle d) -> long { return hal_fd(d, POLLIN); }},

@@ -34,6 +34,7 @@ TEST_CASE("every call on a handle of the parent gives -ESTALE, and says so")
         CHILD_CHECK(hal_readv(dev, &iov, 1, HAL_NOWAIT) == -ESTALE);
         CHILD_CHECK(hal_writev(dev, &iov, 1, HAL_NOWAIT) == -ESTALE);
         CHILD_CHECK(hal_transfer(dev, &segment, 1, HAL_NOWAIT) == -ESTALE);
+        CHILD_CHECK(hal_batch(dev, nullptr, 0, HAL_NOWAIT) == -ESTALE);
         CHILD_CHECK(hal_control(dev, 1, nullptr, 0, HAL_NOWAIT) == -ESTALE);
         CHILD_CHECK(hal_poll(dev, POLLIN, HAL_NOWAIT) == -ESTALE);
         CHILD_CHECK(hal_fd(dev, POLLIN) == -ESTALE);
