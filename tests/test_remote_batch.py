@@ -105,6 +105,34 @@ def test_all_256_and_a_frame_that_is_full(far: Far) -> None:
         assert device.transfer([hal.Segment(b"ok", 2)], timeout=5) == [b"ok"]
 
 
+def test_another_link_to_the_device_does_not_come_in_between(far: Far) -> None:
+    over = threading.Event()
+
+    def disturb(device: hal.Device) -> None:
+        while not over.is_set():
+            device.store(0, 1000)
+
+    with (
+        hal.open(far.uri("registers"), timeout=5) as mine,
+        hal.open(far.uri("registers"), timeout=5) as theirs,
+    ):
+        thread = threading.Thread(target=disturb, args=(theirs,))
+        thread.start()
+        try:
+            for number in range(100):
+                wanted = [value for each in range(8) for value in (None, number + each)]
+                operations: list[Operation] = []
+                for each in range(8):
+                    operations += [Store(0, number + each), Load(0)]
+                assert mine.batch(operations, timeout=5) == wanted
+        finally:
+            over.set()
+            thread.join()
+        assert mine.load(0) in {1000, 106}  # It is the same memory.
+        theirs.store(4, 77)
+        assert mine.load(4) == 77
+
+
 def test_a_token_to_read_does_not_do(far: Far, tmp_path: Path) -> None:
     who = Identity(CONTROLLER, Role.CONTROLLER)
     reader = equip(Authority.load(tmp_path / "ca"), tmp_path / "reader", who, [Right("*", "r")])
