@@ -24,7 +24,7 @@ from hal.link import enrol as enrolment
 from hal.link import files
 from hal.link.authority import Authority
 from hal.link.credentials import Credentials
-from hal.link.enrol import LINE_MAX, PER_ADDRESS, Registrar, enrol, renew
+from hal.link.enrol import LINE_MAX, PER_ADDRESS, TURNED, Registrar, enrol, renew
 from hal.link.identity import SERVICE, Identity, Role, host_name
 from hal.link.members import Member, Members
 from hal.link.pairing import LIFETIME_MAX, Code, Pairings
@@ -297,6 +297,67 @@ def test_a_certificate_is_renewed_when_it_is_time(
     assert second.certificate.serial_number != first.certificate.serial_number
     assert second.certificate.public_key() == first.certificate.public_key()
     assert second.identity == WHO
+
+
+DEVICE = Identity(OTHER, Role.DEVICE)
+
+
+def test_a_device_renews(
+    authority: Authority, registrar: Registrar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its certificate is good for no TLS client, so the two change places."""
+    Members(authority.folder).put(Member(DEVICE))
+    first = enrol(mint(authority, DEVICE), address(registrar), tmp_path / "device")
+    same = renew(first, address(registrar))
+    assert same.certificate == first.certificate and same.token != first.token
+    monkeypatch.setattr(Credentials, "renewal_due", lambda *_: True)
+    second = renew(same, address(registrar))
+    assert second.certificate.serial_number != first.certificate.serial_number
+    assert second.identity == DEVICE
+    authority.revoke(str(OTHER))
+    with pytest.raises(OSError, match=r"(?i)revoked|closed|reset|refused|ended"):
+        renew(second, address(registrar))
+
+
+def test_a_device_gives_nothing_to_another_than_the_authority(
+    authority: Authority, registrar: Registrar, tmp_path: Path
+) -> None:
+    """A member may hold a client's certificate of the same authority: it is not the service."""
+    Members(authority.folder).put(Member(DEVICE))
+    device = enrol(mint(authority, DEVICE), address(registrar), tmp_path / "device")
+    member = enrol(mint(authority), address(registrar), tmp_path / "me")
+    heard = b""
+
+    def pretend(listener: socket.socket) -> None:
+        nonlocal heard
+        link, _ = listener.accept()
+        assert link.recv(1) == TURNED
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(member.folder / "cert.pem", member.key)
+        with link, contextlib.suppress(OSError), context.wrap_socket(link) as secure:
+            heard = secure.recv(100)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=pretend, args=(listener,))
+        thread.start()
+        with pytest.raises(hal.PermissionDenied, match=f"{WHO}, not the authority"):
+            renew(device, listener.getsockname()[:2])
+        thread.join()
+    assert heard == b""
+
+
+def test_a_controller_cannot_change_places(
+    authority: Authority, registrar: Registrar, tmp_path: Path
+) -> None:
+    """Its certificate is good for no TLS server."""
+    member = enrol(mint(authority), address(registrar), tmp_path / "me")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(member.folder / "cert.pem", member.key)
+    with socket.create_connection(address(registrar), timeout=5) as link:
+        link.sendall(TURNED)
+        with pytest.raises(ssl.SSLError, match=r"(?i)unsupported.certificate"):
+            context.wrap_socket(link, server_side=True)
 
 
 def test_the_revoked_cannot_renew(

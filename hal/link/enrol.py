@@ -10,10 +10,14 @@ then on. One TLS 1.3 connection carries one request and one answer, each one lin
     {"want": "renewal", "request"}                      -> the same
     {"want": "refresh"}                                 -> {"crl", "tokens", "token"}
 
-The last two are for members: the connection must carry their certificate. A newcomer knows only
-the hash of the CA certificate, from its code: it fetches the certificate over a connection that
-proves nothing, compares the hash, and makes a second connection that trusts that CA alone. Errors
-come as ``{"error": text}``.
+The last two are for members: the connection must carry their certificate. A device's is good for
+the end of TLS alone that is dialled (RFC 5280, 4.2.1.12: server), so a device that dials sends the
+one byte `TURNED` first, and then the two change places in TLS: the service is its client, with a
+certificate of the service's that is a client's.
+
+A newcomer knows only the hash of the CA certificate, from its code: it fetches the certificate over
+a connection that proves nothing, compares the hash, and makes a second connection that trusts that
+CA alone. Errors come as ``{"error": text}``.
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ PER_ADDRESS: Final = 8
 """Connections at one time, in all and of one address; the next ones are closed at once."""
 PORT: Final = 7363
 PROTOCOL: Final = "hal-enrol/1"
+TURNED: Final = b"D"
+"""Nothing that TLS begins with."""
 
 log = logging.getLogger("hal.link.enrol")
 
@@ -96,7 +102,10 @@ class Registrar:
         until = time.monotonic() + PATIENCE
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link.settimeout(_left(until))  # For the handshake as a whole, however it drips in.
-        with self._context().wrap_socket(link, server_side=True) as secure:
+        turned = link.recv(1, socket.MSG_PEEK) == TURNED
+        if turned:
+            link.recv(1)
+        with self._context(turned).wrap_socket(link, server_side=not turned) as secure:
             question = _receive(secure, until)
             peer = secure.getpeercert(binary_form=True)
             _send(secure, self._judged(question, peer, host), until)
@@ -154,33 +163,42 @@ class Registrar:
             ),
         }
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self, turned: bool) -> ssl.SSLContext:
         """Made anew each time, so that a revocation counts at once."""
+        folder = self._authority.folder
         with self._lock:
-            own = _own_credentials(self._authority)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            own = _own_certificate(self._authority, Role.CONTROLLER if turned else Role.DEVICE)
+        if turned:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False  # Whoever it is, as long as it is a device of ours.
+        else:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.verify_mode = ssl.CERT_OPTIONAL  # A newcomer has none.
+            context.num_tickets = 0
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.num_tickets = 0
-        context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
         context.set_alpn_protocols([PROTOCOL])
-        context.load_cert_chain(own / "cert.pem", own / "key.pem")
-        context.load_verify_locations(cafile=str(self._authority.folder / "ca.pem"))
-        context.load_verify_locations(cafile=str(self._authority.folder / "crl.pem"))
+        context.load_cert_chain(own, folder / "service" / "key.pem")
+        context.load_verify_locations(cafile=str(folder / "ca.pem"))
+        context.load_verify_locations(cafile=str(folder / "crl.pem"))
         return context
 
 
-def _own_credentials(authority: Authority) -> Path:
-    """The service's own key and certificate, made when they lack or will soon end."""
+_CERTIFICATES: Final = {Role.DEVICE: "cert.pem", Role.CONTROLLER: "client.pem"}
+"""The service's own: for the end of TLS that is dialled, and for the other."""
+
+
+def _own_certificate(authority: Authority, role: Role) -> Path:
+    """The service's own certificate, made when it lacks or will soon end; the key is beside it."""
     folder = authority.folder / "service"
-    path = folder / "cert.pem"
+    path = folder / _CERTIFICATES[role]
     if path.exists():
         left = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
         if left.timestamp() - time.time() > DAYS * 86400 / 3:
-            return folder
+            return path
     request = make_request(make_key(folder / "key.pem"), SERVICE)
-    files.write(path, authority.issue(request, Identity(SERVICE, Role.DEVICE)), files.PUBLIC)
-    return folder
+    files.write(path, authority.issue(request, Identity(SERVICE, role)), files.PUBLIC)
+    return path
 
 
 # ---- the machine's side --------------------------------------------------------------------------
@@ -239,7 +257,8 @@ def renew(
         pairing code is needed.
     """
     until = time.monotonic() + timeout
-    context = _trusting(credentials.ca)
+    turned = credentials.identity.role is Role.DEVICE
+    context = _trusting(credentials.ca, turned)
     context.load_cert_chain(credentials.folder / "cert.pem", credentials.key)
     question = {"want": "refresh"}
     if credentials.renewal_due(dt.datetime.now(dt.timezone.utc)):
@@ -258,13 +277,29 @@ def _keep(folder: Path, answer: dict[str, str]) -> Credentials:
     return Credentials(folder)
 
 
-def _trusting(ca: x509.Certificate) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _trusting(ca: x509.Certificate, turned: bool = False) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if turned else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
     context.load_verify_locations(cadata=_pem(ca))
     context.set_alpn_protocols([PROTOCOL])
+    if turned:
+        context.num_tickets = 0
     return context
+
+
+def _secured(link: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """TLS with the service, which has proved to be it."""
+    if context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+        return context.wrap_socket(link, server_hostname=host_name(SERVICE))
+    link.sendall(TURNED)
+    secure = context.wrap_socket(link, server_side=True)
+    who = identity_of(x509.load_der_x509_certificate(secure.getpeercert(binary_form=True) or b""))
+    if who.id != SERVICE:
+        secure.close()
+        raise PermissionDenied(errno.EACCES, f"enrol: what answers is {who}, not the authority")
+    return secure
 
 
 def _ask(
@@ -275,7 +310,7 @@ def _ask(
         with socket.create_connection(address, timeout=_left(until)) as link:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link.settimeout(_left(until))
-            with context.wrap_socket(link, server_hostname=host_name(SERVICE)) as secure:
+            with _secured(link, context) as secure:
                 _send(secure, question, until)
                 answer = _receive(secure, until)
     except Error:
