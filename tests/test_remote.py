@@ -57,6 +57,17 @@ def test_memory(far: Far) -> None:
         assert device.load(8, 4) == 0x11223344
 
 
+def test_far_registers_do_not_hold_the_interpreter(far: Far, tmp_path: Path) -> None:
+    """The agent is in this process, and needs the interpreter before it answers the first read."""
+    (tmp_path / "bar").write_bytes(bytes(range(64)))
+    far.leases.configure({"bar": f"mmio:{tmp_path / 'bar'}"}, 60, None)
+    for _ in range(5):
+        with hal.Mmio.open(far.uri("bar"), timeout=5) as bar:
+            assert bar.read32(4) == bar.load(4) == 0x07060504
+            bar.write16(0, 0xABCD)
+            assert bar.update(0, 0xFF, 0x12, width=2) == 0xABCD
+
+
 def test_far_errors_are_near_errors(far: Far) -> None:
     with pytest.raises(hal.NotFound, match="not exported here"):
         hal.open(far.uri("nothing"), timeout=5)

@@ -20,6 +20,7 @@ struct Handle {
     std::atomic<bool> closed;
     PyObject *uri;
     PyObject *driver;
+    bool direct; /* the driver of the URI serves it itself: no link, no recorder is between */
 };
 
 constexpr int64_t FOREVER = INT64_MAX;

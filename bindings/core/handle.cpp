@@ -553,5 +553,7 @@ PyObject *handle_wrap(PyTypeObject *type, hal_handle dev, const hal_description 
     self->closed.store(false);
     self->uri = uri;
     self->driver = driver;
+    self->direct = !strncmp(facts.uri, facts.driver, strlen(facts.driver)) &&
+                   facts.uri[strlen(facts.driver)] == ':';
     return object;
 }

@@ -29,17 +29,20 @@ namespace
 {
 
 /* How a call is made: without the GIL, as everywhere; or with it, for devices of which no control
- * call takes long or needs the GIL. Giving it up and taking it back costs more than a load. */
+ * call takes long or needs the GIL: their own driver's, not those of another machine. Giving it up
+ * and taking it back costs more than a load. */
 struct Released {
-    template <class Call> static long run(Call call)
+    template <class Call> static long run(const Handle *, Call call)
     {
         return blocking(call);
     }
 };
 
 struct Held {
-    template <class Call> static long run(Call call)
+    template <class Call> static long run(const Handle *self, Call call)
     {
+        if (__builtin_expect(!self->direct, 0))
+            return blocking(call);
         long result = call();
         return __builtin_expect(result == -EINTR, 0) ? blocking(call) : result;
     }
@@ -49,7 +52,7 @@ template <class Way> PyObject *load_from(Handle *self, uint64_t offset, unsigned
 {
     uint64_t value = 0;
     long result =
-        Way::run([&] { return (long)hal_load(self->handle.load(), offset, width, &value); });
+        Way::run(self, [&] { return (long)hal_load(self->handle.load(), offset, width, &value); });
 
     return __builtin_expect(result < 0, 0) ? raise(result, "load", self)
                                            : PyLong_FromUnsignedLongLong(value);
@@ -62,7 +65,8 @@ PyObject *store_to(Handle *self, uint64_t offset, unsigned width, uint64_t value
 
     if (!fits("store", "value", value, width))
         return nullptr;
-    result = Way::run([&] { return (long)hal_store(self->handle.load(), offset, width, value); });
+    result =
+        Way::run(self, [&] { return (long)hal_store(self->handle.load(), offset, width, value); });
     if (__builtin_expect(result < 0, 0))
         return raise(result, "store", self);
     Py_RETURN_NONE;
@@ -113,8 +117,9 @@ PyObject *update(PyObject *object, PyObject *const *args, Py_ssize_t count, PyOb
         !number("update", "value", given[2], &value) || !access_width("update", given[3], &width) ||
         !fits("update", "mask", mask, width) || !fits("update", "value", value, width))
         return nullptr;
-    result = Way::run(
-        [&] { return (long)hal_update(self->handle.load(), offset, width, mask, value, &old); });
+    result = Way::run(self, [&] {
+        return (long)hal_update(self->handle.load(), offset, width, mask, value, &old);
+    });
     return result < 0 ? raise(result, "update", self) : PyLong_FromUnsignedLongLong(old);
 }
 
