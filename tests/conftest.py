@@ -15,7 +15,8 @@ import pytest
 
 import hal
 from tests import ahead
-from tests.native import build_ahead
+from tests.native import build_ahead, run
+from tests.suites import run_suites_ahead
 from tests.tidy import tidy
 
 
@@ -45,16 +46,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin with the long work that the selected tests need, beside those that come before."""
     if session.config.option.collectonly or os.environ.get("HAL_LAB"):
         return
-    parameters = [i.callspec.params for i in session.items if hasattr(i, "callspec")]
-    wanted = [p["configuration"] for p in parameters if "configuration" in p]
+    builds: dict[str, list[str]] = {}
+    for parameters in (i.callspec.params for i in session.items if hasattr(i, "callspec")):
+        if "configuration" in parameters:
+            names = builds.setdefault(parameters["configuration"], [])
+            names += [parameters["suite"]] if "suite" in parameters else []
     if any(item.path.name == "test_aarch64.py" for item in session.items):
-        wanted.insert(0, "aarch64")
-    for name in dict.fromkeys(wanted):
-        build_ahead(name)
+        from tests.lab.aarch64.boot import boot_ahead  # in a guest nobody needs it
+
+        boot_ahead()
+    for configuration, names in builds.items():
+        build_ahead(configuration)
+        if names:
+            run_suites_ahead(configuration, names)
     for item in session.items:
         if item.name.startswith("test_clang_tidy["):
             source = item.callspec.params["source"]  # type: ignore[attr-defined]
             ahead.begin(f"tidy {source}", partial(tidy, source))
+        elif item.name == "test_mypy":
+            ahead.begin("mypy", partial(run, "mypy"))
 
 
 def pytest_sessionfinish() -> None:

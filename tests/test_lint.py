@@ -36,7 +36,7 @@ def test_ruff_format() -> None:
 
 def test_mypy() -> None:
     """Python code is typed; the strict settings are in pyproject.toml."""
-    run("mypy")
+    ahead.result("mypy", lambda: run("mypy"))
 
 
 def test_clang_format() -> None:

@@ -63,6 +63,8 @@ Context::Context(const std::string &) : context_(nullptr, [](SSL_CTX *) {})
 {
 }
 
+Context::~Context() = default;
+
 Tls::Tls(const Context &, int fd) : ssl_(nullptr, [](SSL *) {}), fd_(fd)
 {
     std::lock_guard<std::mutex> hold(traffic.lock);

@@ -23,7 +23,7 @@ import pytest
 from .guest.limit import limit_of
 from .prepare import LabUnavailable, prepare
 from .service import Service
-from .vm import Guest, GuestDied
+from .vm import EmulatorDied, Guest, GuestDied
 
 FOLDER = Path(__file__).resolve().parent / "guest"
 BOOT = 180.0
@@ -100,7 +100,10 @@ class LabSession:
     def _run(self) -> None:
         end = "the host stopped it"
         try:
-            end = self._boot()
+            try:
+                end = self._boot(self._items)
+            except EmulatorDied as died:
+                end = self._boot(self._left_by(died))
         except LabUnavailable as error:
             self.unavailable = f"no lab: {error}"
             end = self.unavailable
@@ -111,24 +114,33 @@ class LabSession:
                 self._end = end
                 self._changed.notify_all()
 
-    def _boot(self) -> str:
-        """Run the guest from start to end and say how it ended."""
+    def _left_by(self, died: EmulatorDied) -> list[pytest.Item]:
+        """Give what another boot has to run, once: that QEMU crashed says nothing of a test."""
+        left = [item for item in self._items if not self._finished(item.nodeid)]
+        first, *_ = str(died).splitlines()
+        told = f"{first} in {left[0].nodeid}: it and all behind it run in another boot"
+        self._config.issue_config_time_warning(pytest.PytestWarning(told), stacklevel=2)
+        self._reports.pop(left[0].nodeid, None)
+        return left
+
+    def _boot(self, items: Sequence[pytest.Item]) -> str:
+        """Run tests in a guest, from its start to its end, and say how it ended."""
         kit = prepare("x86_64")
         with Guest(kit) as guest:
             self._guest = guest
             if self._stopped:
                 return "the host stopped it"
             selected = guest.exchange / "selected.json"
-            selected.write_text(json.dumps([item.nodeid for item in self._items]))
-            guest.start(self._command(), self._environment())
+            selected.write_text(json.dumps([item.nodeid for item in items]))
+            guest.start(self._command(items), self._environment())
             service = Service(guest)
             self._collect(guest)
             service.join()
             result = guest.wait(timeout=10)
             return f"pytest ended with status {result.status}\n{guest.tail()}"
 
-    def _command(self) -> list[str]:
-        files = dict.fromkeys(str(item.path) for item in self._items)
+    def _command(self, items: Sequence[pytest.Item]) -> list[str]:
+        files = dict.fromkeys(str(item.path) for item in items)
         mode = self._config.getoption("importmode", "prepend")
         plugins = ["cacheprovider", "junitxml", "pastebin", "doctest", "stepwise", "unittest"]
         return [

@@ -59,6 +59,10 @@ class GuestDied(Exception):
     """The guest ended without a result: it panicked, hung or never came up."""
 
 
+class EmulatorDied(GuestDied):
+    """QEMU was killed by a signal: a fault of its own, whatever the guest does."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command in the guest gave."""
@@ -199,6 +203,7 @@ class Guest:
         """Wait for the guest's end and give the command's status and output.
 
         Raises:
+            EmulatorDied: QEMU crashed.
             GuestDied: it left no status, or did not end within ``timeout`` seconds.
         """
         assert self._process, "wait() needs start() first"
@@ -210,7 +215,9 @@ class Guest:
             how = f"did not end within {timeout:.0f} s"
         status = self.exchange / "status"
         if not status.exists() or not status.read_text().strip():
-            raise GuestDied(f"the guest {how}\n{self.tail()}")
+            by_signal = not self._stopped and (self._process.returncode or 0) < 0
+            died = EmulatorDied if by_signal else GuestDied
+            raise died(f"the guest {how}\n{self.tail()}")
         return Result(int(status.read_text()), self.output())
 
     def output(self) -> str:
