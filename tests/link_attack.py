@@ -323,6 +323,10 @@ class Link:
         """End the connection as it is."""
         self._tls.close()
 
+    def settimeout(self, seconds: float) -> None:
+        """For how long each call may block, at most."""
+        self._tls.settimeout(seconds)
+
     def send(self, data: bytes) -> None:
         """Send bytes."""
         self._tls.sendall(data)

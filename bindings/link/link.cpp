@@ -20,7 +20,8 @@ constexpr uint32_t CREDIT_LEAST = 4096; /* whole records fit */
 constexpr size_t LEFT_MAX = 4u << 20;   /* bytes of answers; all lanes together have fewer */
 constexpr int64_t SECOND = 1000000000;
 constexpr int64_t PATIENCE = 10 * SECOND; /* with a controller that takes nothing in */
-constexpr int64_t FAREWELL = SECOND;      /* for what is queued when a link ends */
+constexpr const char *STOPPED_READING = "the controller took in nothing for 10 s"; /* server.py */
+constexpr int64_t FAREWELL = SECOND; /* for what is queued when a link ends */
 
 int64_t since_1970()
 {
@@ -69,8 +70,17 @@ void Link::send(Bytes frame)
     try {
         output_.send(std::move(frame));
     } catch (const Lost &error) {
-        end(error.what());
+        end(why_lost(error));
     }
+}
+
+/* The kernel, which waits from the last acknowledgement on, may see before us that nothing is taken
+ * in: its buffer goes on growing for a while. */
+std::string Link::why_lost(const Lost &error) const
+{
+    bool untaken = dynamic_cast<const TimedOut *>(&error) && output_.stuck_since();
+
+    return untaken ? STOPPED_READING : error.what();
 }
 
 void Link::end(const std::string &why)
@@ -152,7 +162,7 @@ std::optional<Frame> Link::read(uint32_t most, int64_t until)
             readable_ = true;
         }
     } catch (const Lost &error) {
-        return ended(error.what());
+        return ended(why_lost(error));
     } catch (const Broken &error) {
         violated(error.what());
         finish();
@@ -352,7 +362,7 @@ void Link::wait()
     uint64_t drained;
 
     if (stuck && !left)
-        throw Lost("the controller took in nothing for 10 s");
+        throw Lost(STOPPED_READING);
     if (ppoll(all, 3, stuck ? &time : nullptr, nullptr) < 0 && errno != EINTR)
         throw Lost(strerror(errno));
     readable_ = readable_ || all[0].revents & (POLLIN | POLLERR | POLLHUP);
@@ -377,7 +387,7 @@ std::optional<Frame> Link::serve(unsigned access, int64_t until)
         }
         finish();
     } catch (const Lost &error) {
-        return ended(error.what());
+        return ended(why_lost(error));
     } catch (const Broken &error) {
         violated(error.what());
         finish();

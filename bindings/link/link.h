@@ -73,6 +73,7 @@ class Link : public std::enable_shared_from_this<Link>
     }
 
   private:
+    std::string why_lost(const Lost &error) const;
     /* READ_AT of what is there at once, answered in pieces so that other lanes come in between. */
     struct Block {
         wire_header request;

@@ -217,6 +217,8 @@ size_t Tls::moved(int result)
         return 0;
     if (error == SSL_ERROR_ZERO_RETURN)
         throw Lost("the controller has closed it");
+    if (error == SSL_ERROR_SYSCALL && saved == ETIMEDOUT)
+        throw TimedOut(strerror(saved));
     if (error == SSL_ERROR_SYSCALL && saved)
         throw Lost(strerror(saved));
     throw Lost(reason("it ended in the middle"));

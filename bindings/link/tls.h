@@ -23,6 +23,11 @@ struct Lost : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+/* The same: for as long as the kernel waits, nothing of what was sent was taken in. */
+struct TimedOut : Lost {
+    using Lost::Lost;
+};
+
 /* The other end was not let in; OpenSSL's words for it. */
 struct Refused : std::runtime_error {
     using std::runtime_error::runtime_error;

@@ -77,6 +77,15 @@ def lacking() -> str:
     return f"no rights to make namespaces ({done.stderr.strip()})" if done.returncode else ""
 
 
+def _is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are (proc(5): the state follows the name in brackets)."""
+    states = [
+        path.read_text().rpartition(")")[2].split()[0]
+        for path in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return all(state == "T" for state in states)
+
+
 class Process:
     """A program that runs in a host; its output is read as it comes.
 
@@ -135,6 +144,11 @@ class Process:
         if self._entry.poll() is not None:
             return
         os.kill(self.pid, number)
+        if number == signal.SIGSTOP:  # Its threads stop one by one, a moment after.
+            end = time.monotonic() + PATIENCE
+            while not _is_stopped(self.pid):
+                assert time.monotonic() < end, "it does not stop"
+                time.sleep(0.001)
         if number == signal.SIGCONT:  # nsenter(1) stops with the program, and goes on with it.
             self._entry.send_signal(number)
 
