@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _lock = Lock()
 _executor = ThreadPoolExecutor(1, "ahead")
@@ -25,7 +27,7 @@ def begin(key: str, work: Callable[[], object]) -> None:
             _begun[key] = _executor.submit(work)
 
 
-def result(key: str, work: Callable[[], Any]) -> Any:
+def result(key: str, work: Callable[[], T]) -> T:
     """What a piece of work gave; it is done once in a test run, here if not ahead.
 
     Raises:
@@ -38,7 +40,8 @@ def result(key: str, work: Callable[[], Any]) -> Any:
         _begun[key] = future
     if mine:
         _do(future, work)
-    return future.result()
+    value: T = future.result()
+    return value
 
 
 def _do(future: Future[Any], work: Callable[[], Any]) -> None:

@@ -93,9 +93,7 @@ def _build(name: str) -> Path:
 
 def built(name: str) -> Path:
     """Build the named configuration, once in a test run; its folder."""
-    tree = ahead.result(f"build {name}", lambda: _build(name))
-    assert isinstance(tree, Path)
-    return tree
+    return ahead.result(f"build {name}", lambda: _build(name))
 
 
 def build_ahead(name: str) -> None:

@@ -43,7 +43,7 @@ def suites(configuration: str) -> list[str]:
 
 def run_suites(configuration: str, names: Sequence[str]) -> Outcomes:
     """Run these tests of a build, together; once in a test run."""
-    return ahead.result(f"ctest {configuration}", partial(_run, configuration, names))  # type: ignore[no-any-return]
+    return ahead.result(f"ctest {configuration}", partial(_run, configuration, names))
 
 
 def run_suites_ahead(configuration: str, names: Sequence[str]) -> None:

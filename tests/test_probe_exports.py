@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import hal
 
-from .far import CONTROLLER, DEVICE, Far, far  # noqa: F401
+from .far import CONTROLLER, DEVICE, Far, far
 from .test_probe import probe, probe_json
 
+__all__ = ["far"]
 
-def machine(far: Far) -> str:  # noqa: F811
+
+def machine(far: Far) -> str:
     return f"hal://127.0.0.1:{far.port}?id={DEVICE}&credentials={far.folder}"
 
 
-def test_who_has_what(far: Far) -> None:  # noqa: F811
+def test_who_has_what(far: Far) -> None:
     """What is listed opens, and whoever has it is told, to people and to programs."""
     with hal.open(far.uri("echo"), lease="exclusive", timeout=5):
         code, data = probe_json("exports", machine(far))
@@ -31,7 +33,7 @@ def test_who_has_what(far: Far) -> None:  # noqa: F811
     assert f"hal://{DEVICE}/echo?" in text
 
 
-def test_what_goes_wrong(far: Far) -> None:  # noqa: F811
+def test_what_goes_wrong(far: Far) -> None:
     """Each has its exit code, and says what to do."""
     place = f"hal://127.0.0.1:{far.port}"
     run = probe("exports", place)

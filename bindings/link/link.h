@@ -73,7 +73,6 @@ class Link : public std::enable_shared_from_this<Link>
     }
 
   private:
-    std::string why_lost(const Lost &error) const;
     /* READ_AT of what is there at once, answered in pieces so that other lanes come in between. */
     struct Block {
         wire_header request;
@@ -81,6 +80,7 @@ class Link : public std::enable_shared_from_this<Link>
         size_t left;
     };
 
+    std::string why_lost(const Lost &error) const;
     bool take_in(Frame &frame, uint32_t most);
     bool handle(Frame &frame, unsigned access, int64_t until);
     void quick(const Frame &frame);

@@ -24,7 +24,7 @@ def results() -> dict[str, str]:
     Raises:
         LabUnavailable: There is no kernel or emulator for it.
     """
-    return ahead.result(KEY, _boot)  # type: ignore[no-any-return]
+    return ahead.result(KEY, _boot)
 
 
 def boot_ahead() -> None:
