@@ -14,6 +14,12 @@
  * costs more than it saves. */
 #define AROUND_MIN 256
 
+/* From here on a source is not in the second-level cache, and fetching each page of it whole while
+ * the one before is stored keeps reads and writes of memory apart: 5 % faster at 4 and 16 MiB on
+ * AMD Zen 3 (`make bench`), where prefetching by lines between the stores is slower than none. */
+#define AHEAD_MIN ((size_t)2 << 20)
+#define AHEAD_PAGE ((size_t)4096)
+
 struct cache_choice cache_chosen;
 
 static const char *const op_names[HAL_CACHE_OPS] = {
@@ -400,6 +406,27 @@ static inline void plain(char *dst, const char *src, size_t len, size_t step)
         memset(dst, *src, len);
 }
 
+static inline void fetch(const char *src, size_t len)
+{
+    for (size_t i = 0; i < len; i += 64)
+        __builtin_prefetch(src + i);
+}
+
+/* Whole blocks. Nothing is fetched beyond the source: it may end where device memory begins. */
+static void store_blocks(const struct cache_method *method, char *dst, const char *src, size_t len,
+                         size_t step)
+{
+    if (step && len >= AHEAD_MIN) {
+        for (; len > AHEAD_PAGE; dst += AHEAD_PAGE, src += AHEAD_PAGE, len -= AHEAD_PAGE) {
+            size_t rest = len - AHEAD_PAGE;
+
+            fetch(src + AHEAD_PAGE, rest < AHEAD_PAGE ? rest : AHEAD_PAGE);
+            method->store(dst, src, AHEAD_PAGE, step);
+        }
+    }
+    method->store(dst, src, len, step);
+}
+
 static int store(enum hal_cache_op op, char *dst, const char *src, size_t len, size_t step)
 {
     const struct cache_method *method = cache_chosen.method[op];
@@ -414,7 +441,7 @@ static int store(enum hal_cache_op op, char *dst, const char *src, size_t len, s
     tail = len - head - body;
     plain(dst, src, head, step);
     if (around)
-        method->store(dst + head, step ? src + head : src, body, step);
+        store_blocks(method, dst + head, step ? src + head : src, body, step);
     plain(dst + head + body, step ? src + head + body : src, tail, step);
 
     if (!cache_chosen.method[HAL_CACHE_PERSIST]) {

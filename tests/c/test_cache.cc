@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cache operations: which lines are treated, in a recording copy of the library's own loops; which
  * method is chosen; and the real thing on real memory. */
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -763,6 +764,38 @@ TEST_CASE("real: persist, copy and fill")
             return expected;
         }());
     }
+}
+
+TEST_CASE("real: a copy large enough to fetch ahead stays within its source")
+{
+    if (persist_traps())
+        return;
+    const size_t ahead = size_t{2} << 20, most = ahead + 8192;
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    void *area =
+        mmap(nullptr, most + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(area != MAP_FAILED);
+    char *end = static_cast<char *>(area) + most;
+    REQUIRE(mprotect(end, page, PROT_NONE) == 0);
+    for (char *c = static_cast<char *>(area); c < end; c += sizeof(uint64_t)) {
+        uint64_t word = random_source();
+        memcpy(c, &word, sizeof(word));
+    }
+    for (size_t len : {ahead - 1, ahead, ahead + 1, ahead + 64, ahead + 4096, ahead + 4097, most}) {
+        for (size_t start : {size_t{0}, size_t{1}, size_t{63}}) {
+            std::vector<char> to(len + 130, '\x55');
+            char *dst = to.data() + start;
+
+            CAPTURE(len);
+            CAPTURE(start);
+            CHECK(hal_copy_nt(dst, end - len, len) != -EINVAL);
+            CHECK(memcmp(dst, end - len, len) == 0);
+            CHECK(std::all_of(to.data(), dst, [](char c) { return c == '\x55'; }));
+            CHECK(
+                std::all_of(dst + len, to.data() + to.size(), [](char c) { return c == '\x55'; }));
+        }
+    }
+    munmap(area, most + page);
 }
 
 TEST_CASE("real: errors are worded")
