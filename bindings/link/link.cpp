@@ -296,6 +296,7 @@ bool Link::push_block()
               request.id, 0},
              size_t(got));
     if (!last) {
+        tls_.cork(true);
         send(std::move(frame));
         return true;
     }
@@ -328,6 +329,7 @@ bool Link::push_stream()
         served_->position += uint64_t(got);
         credit_ -= uint32_t(got);
     }
+    tls_.cork(got == ssize_t(most));
     send(std::move(frame));
     return true;
 }
@@ -363,6 +365,7 @@ void Link::wait()
 
     if (stuck && !left)
         throw Lost(STOPPED_READING);
+    tls_.cork(false);
     if (ppoll(all, 3, stuck ? &time : nullptr, nullptr) < 0 && errno != EINTR)
         throw Lost(strerror(errno));
     readable_ = readable_ || all[0].revents & (POLLIN | POLLERR | POLLHUP);

@@ -247,6 +247,13 @@ bool Tls::pending()
     return SSL_has_pending(ssl_.get());
 }
 
+void Tls::cork(bool more)
+{
+    if (more != corked_)
+        set_option(fd_, IPPROTO_TCP, TCP_CORK, more);
+    corked_ = more;
+}
+
 void Tls::close()
 {
     std::lock_guard<std::mutex> hold(lock_);

@@ -103,6 +103,10 @@ class Tls
     /* Bytes were taken in already: read() may give some without the socket. */
     bool pending();
 
+    /* While more is known to follow, the kernel keeps back what fills no segment: a segment of
+     * several records wakes the other end once. By one thread. */
+    void cork(bool more);
+
     /* Say that no more comes, if that goes at once. */
     void close();
 
@@ -112,6 +116,7 @@ class Tls
     std::mutex lock_;
     std::unique_ptr<SSL, void (*)(SSL *)> ssl_;
     int fd_;
+    bool corked_ = false;
 };
 
 /* Wait for a descriptor: the events that came, 0 when `until` has passed. Throws Lost. */
