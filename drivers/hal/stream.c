@@ -11,8 +11,8 @@
 
 #include "remote.h"
 
-#define RING (256u * 1024)
-#define GRANT_AT (RING / 2) /* what has been read is granted again in portions of this */
+#define RING (1u << 20)
+#define GRANT_AT (RING / 4) /* what has been read is granted again in portions of this */
 
 /* ---- what comes in: with the lock held --------------------------------------------------------
  */
