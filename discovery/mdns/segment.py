@@ -7,6 +7,7 @@ on two networks would look like one with two addresses. So each link also fails 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -14,6 +15,7 @@ from zeroconf import IPVersion, NotRunningException
 from zeroconf.asyncio import AsyncZeroconf
 
 from ..netlink import Interface
+from ..within import end
 from .gate import Gate
 
 PORT = 5353
@@ -38,9 +40,11 @@ async def segment(link: Interface, gate: Gate) -> AsyncIterator[AsyncZeroconf]:
         mdns = AsyncZeroconf(interfaces=voices, ip_version=version)
     except RuntimeError as error:  # The address went meanwhile.
         raise OSError(f"mDNS on {link.name}: {error}") from error
+    # Cancelled itself, this wait would take the future with it on which closing waits, too.
+    started = asyncio.ensure_future(mdns.zeroconf.async_wait_for_start())
     try:
         try:
-            await mdns.zeroconf.async_wait_for_start()
+            await asyncio.shield(started)
         except NotRunningException as error:
             raise OSError(f"mDNS on {link.name}: it does not start") from error
         if not mdns.zeroconf.engine.senders:
@@ -50,6 +54,7 @@ async def segment(link: Interface, gate: Gate) -> AsyncIterator[AsyncZeroconf]:
         yield mdns
     finally:
         await mdns.async_close()
+        await end((started,))
 
 
 def port_is_shared() -> bool:

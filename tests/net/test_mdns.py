@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,9 +21,13 @@ from zeroconf.const import _FLAGS_AA, _FLAGS_QR_RESPONSE, _TYPE_PTR, _TYPE_TXT
 from hal.discovery import txt
 from hal.discovery.announcement import Announcement
 from hal.discovery.mdns import MdnsScout
+from hal.discovery.mdns.gate import Gate
 from hal.discovery.mdns.scout import Bounds
+from hal.discovery.mdns.segment import segment
+from hal.discovery.netlink import Interface, interfaces
 from hal.discovery.roster import Snapshot
 from hal.discovery.sysfs import printable
+from hal.discovery.within import end
 from tests.needs import needs
 
 from . import crowd
@@ -388,6 +395,28 @@ def test_flood(net: Net) -> None:
         found = look.until(lambda s: len(s.records) > 1000)
         assert any(record.id == own.id for record in found.records)
         assert _resident() - before < 100 << 20
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 7, 12])
+def test_nothing_is_left_open_when_it_is_cancelled_as_it_starts(lan: Lan, steps: int) -> None:
+    """However far it has come: the sockets of zeroconf are closed, too."""
+
+    async def begin_and_cancel() -> None:
+        async def work(link: Interface) -> None:
+            async with segment(link, Gate(link.name)):
+                await asyncio.sleep(60)
+
+        tasks = [asyncio.ensure_future(work(link)) for link in interfaces()]
+        assert len(tasks) > 1
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await end(tasks)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        lan.d.call(lambda: asyncio.run(begin_and_cancel()))
+        gc.collect()
+    assert [str(one.message) for one in caught] == []
 
 
 def test_flood_beyond_the_bounds(net: Net) -> None:
