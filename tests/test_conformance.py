@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,10 @@ KEPT_BY_LIBRARY = {"double_close", "attribute_refusals", "registration"}
 """Checks no driver can fail: the library itself keeps that part of the contract."""
 
 
-def conformance(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+Judged = subprocess.CompletedProcess[str]
+
+
+def conformance(*arguments: str | Path) -> Judged:
     """Run hal-conformance."""
     code = "from hal.conformance.cli import main; main()"
     return subprocess.run(
@@ -196,10 +200,27 @@ def test_each_check_that_a_driver_can_fail_has_a_driver_that_fails_it() -> None:
     assert not broken & KEPT_BY_LIBRARY
 
 
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Judged]]:
+    """What the command says of a broken driver. Mostly it waits: they are judged side by side."""
+    folder = tmp_path_factory.mktemp("broken")
+
+    def judge(source: Path) -> Judged:
+        path = plugin(source, folder)
+        return conformance(path, "--uri", f"{source.stem}:", "--writes", "--json")
+
+    with ThreadPoolExecutor(4) as pool:
+        found = {source: pool.submit(judge, source) for source in SOURCES}
+        yield lambda source: found[source].result()
+        for left in found.values():
+            left.cancel()
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_a_broken_driver_fails_the_check_made_for_it(source: Path, tmp_path: Path) -> None:
-    path = plugin(source, tmp_path)
-    done = conformance(path, "--uri", f"{source.stem}:", "--writes", "--json")
+def test_a_broken_driver_fails_the_check_made_for_it(
+    source: Path, judged: Callable[[Path], Judged]
+) -> None:
+    done = judged(source)
     assert done.stderr == ""
     data = json.loads(done.stdout)
     failed = {row["check"]: row["seen"] for row in data["checks"] if row["outcome"] == "fail"}

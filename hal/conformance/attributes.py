@@ -181,18 +181,19 @@ def _readback(device: Raw, row: Row) -> bool:
         if result < 0:
             raise Broken(f'get "{row.name}" after a set: {name_of(result)} ({last_error()})')
         _fits(row, now)
-        if _plain(now) != _plain(before):  # perhaps rounded to what the device can do
+        if plain(now) != plain(before):  # perhaps rounded to what the device can do
             changed = True
             break
     device.set(row.name, before, after(WAIT))
     if accepted and not changed:
         raise Broken(
-            f'set "{row.name}" was accepted, and it still reads {_plain(before)!r} as before'
+            f'set "{row.name}" was accepted, and it still reads {plain(before)!r} as before'
         )
     return changed
 
 
-def _plain(value: Any) -> bool | int | float | str:
+def plain(value: Any) -> bool | int | float | str:
+    """A struct hal_value as Python has it."""
     if value.type == lib.HAL_TYPE_BOOL:
         return bool(value.b)
     if value.type == lib.HAL_TYPE_INT:
@@ -202,7 +203,7 @@ def _plain(value: Any) -> bool | int | float | str:
 
 def _others(row: Row, before: Any) -> list[Any]:
     """Values other than the present one, from near to far."""
-    now = _plain(before)
+    now = plain(before)
     others: list[dict[str, Any]] = []
     if isinstance(now, bool):
         others = [{"b": not now}]

@@ -33,7 +33,7 @@ class Check:
 
 
 _MODULES = [
-    *("life", "attributes", "errors", "data", "transfers", "memory"),
+    *("life", "attributes", "errors", "data", "transfers", "memory", "batch"),
     *("waits", "readiness", "threads"),
 ]
 

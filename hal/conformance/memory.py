@@ -60,10 +60,8 @@ def _bytes(mapping: Any, length: int) -> bytes:
 
 
 @contextmanager
-def _memory(run: Session) -> Iterator[tuple[Raw, bytes]]:
-    """The device, where it gives back what it gets, and 64 random bytes at its start."""
-    run.needs_writes()
-    device = run.open()
+def memory(device: Raw) -> Iterator[bytes]:
+    """Where a device gives back what it gets: 64 random bytes at its start, until the end."""
     before = device.read_at(ROOM, 0, after(WAIT))
     if before.result < ROOM:
         raise NotApplicable(last_error() or f"it has {before.result} bytes only")
@@ -74,7 +72,7 @@ def _memory(run: Session) -> Iterator[tuple[Raw, bytes]]:
     try:
         if device.read_at(ROOM, 0, after(WAIT)).data != content:
             raise NotApplicable("what is written at offset 0 does not come back: no memory")
-        yield device, content
+        yield content
     finally:
         device.write_at(before.data, 0, after(WAIT))
 
@@ -118,7 +116,9 @@ def register_width(run: Session) -> str:
 
     See: hal/memory.h, hal_load() and hal_store(); hal/driver.h, load and store
     """
-    with _memory(run) as (device, content):
+    run.needs_writes()
+    device = run.open()
+    with memory(device) as content:
         value = 0x8192A3B4C5D6E7F8
         seen = []
         for width in WIDTHS:
@@ -187,7 +187,9 @@ def block_content(run: Session) -> str:
 
     See: hal/memory.h, hal_read_at() and hal_write_at(); hal/driver.h, write_at
     """
-    with _memory(run) as (device, content):
+    run.needs_writes()
+    device = run.open()
+    with memory(device) as content:
         chance = random.Random(SEED)  # noqa: S311 - repeatable on purpose
         expected = bytearray(content)
         for _ in range(40):
@@ -244,7 +246,9 @@ def map_content(run: Session) -> str:
     See: hal/memory.h, hal_map() and struct hal_mapping; hal/driver.h, map
     """
     flags = lib.HAL_MAP_READ | lib.HAL_MAP_WRITE
-    with _memory(run) as (device, content):
+    run.needs_writes()
+    device = run.open()
+    with memory(device) as content:
         for offset in (0, 5, ROOM - 8):
             with _mapped(device, offset, 8, flags) as mapping:
                 if (seen := _bytes(mapping, 8)) != content[offset : offset + 8]:
