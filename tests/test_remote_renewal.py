@@ -34,19 +34,19 @@ def new_token(far: Far, seconds: float) -> None:
 
 
 def test_a_new_token_is_sent_before_the_old_one_ends(far: Far) -> None:
-    new_token(far, 2)
+    new_token(far, 3)
     with hal.open(far.uri("memory"), timeout=5) as device:
         new_token(far, 3600)
         device.write_at(b"early", 0, timeout=5)
-        time.sleep(2.5)
+        time.sleep(3.5)
         assert device.read_at(5, 0, timeout=5) == b"early"
 
 
 def test_without_a_new_one_the_end_is_told(far: Far) -> None:
-    new_token(far, 1)
+    new_token(far, 3)
     with hal.open(far.uri("memory"), timeout=5) as device:
         device.write_at(b"x", 0, timeout=5)
-        time.sleep(1.2)
+        time.sleep(3.2)
         with pytest.raises(hal.PermissionDenied, match="expired"):
             device.read_at(1, 0, timeout=5)
         new_token(far, 3600)  # Late, and in time.
