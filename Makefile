@@ -18,7 +18,7 @@ export CCACHE_NOHASHDIR ?= true
 export CCACHE_SLOPPINESS ?= pch_defines,time_macros,include_file_mtime,include_file_ctime
 
 .PHONY: help venv build probe test lab bench lint format abi clean packages-build packages-test \
-	packages-bench
+	packages-bench ready models
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -44,16 +44,23 @@ probe: build ## show this machine's devices, then drive a real serial line
 	$(BIN)/hal-probe list
 	$(BIN)/hal-probe test --pty
 
-test: packages-test build ## run every test
+# Neither waits for the other: pip unpacks engines of models on one processor.
+ready: packages-test venv
+	@$(MAKE) --no-print-directory -j2 build models
+
+models: venv
+	@flock build/.models.lock tools/bootstrap models
+
+test: ready ## run every test
 	$(BIN)/pytest
 
 lab: packages-test build ## run what needs a newer kernel and QEMU (backports; some minutes)
 	$(BIN)/pytest tests/lab/test_newer.py
 
-bench: packages-bench build ## measure against the peers
+bench: packages-bench build models ## measure against the peers
 	$(BIN)/python -m bench
 
-lint: packages-test build ## ruff, mypy, clang-format, clang-tidy
+lint: ready ## ruff, mypy, clang-format, clang-tidy
 	$(BIN)/pytest -q tests/test_lint.py
 
 format: packages-test venv ## lay out C, C++ and Python sources evenly

@@ -15,11 +15,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cmake
 import ninja
+import pybind11
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -138,11 +140,30 @@ class BuildPython(build_py):
         super().run()
 
 
-def pybind11_extension(name: str, **more: Any) -> Extension:
+def pybind11_headers() -> str:
+    """Folder of pybind11's headers: always of this name, so that compiler caches know it again.
+
+    An isolated build has its pybind11 in a new folder each time.
+    """
+    link = ROOT / "build" / "pybind11"
+    link.parent.mkdir(exist_ok=True)
+    made = Path(f"{link}.{os.getpid()}")
+    made.symlink_to(pybind11.get_include())
+    made.replace(link)
+    return str(link.relative_to(ROOT))
+
+
+def pybind11_extension(name: str, include_dirs: Sequence[str] = (), **more: Any) -> Extension:
     """``hal._NAME`` of the files in ``bindings/NAME``."""
-    sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f"bindings/{name}/*.cpp"))
-    flags = ["-O2", "-fno-lto", "-Wall"]
-    return Pybind11Extension(f"hal._{name}", sources, cxx_std=17, extra_compile_args=flags, **more)
+    return Pybind11Extension(
+        f"hal._{name}",
+        sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f"bindings/{name}/*.cpp")),
+        include_pybind11=False,
+        include_dirs=[pybind11_headers(), *include_dirs],
+        cxx_std=17,
+        extra_compile_args=["-O2", "-fno-lto", "-Wall"],
+        **more,
+    )
 
 
 def has_openssl() -> bool:

@@ -111,6 +111,10 @@ bool Tls::pending()
     return true;
 }
 
+void Tls::cork(bool)
+{
+}
+
 void Tls::close()
 {
 }

@@ -8,12 +8,14 @@ On a machine that is not Debian, ``HAL_LAB_SOURCES`` may name a file with Debian
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -61,6 +63,7 @@ class Apt:
             architecture: Debian's name for it, e.g. ``amd64``.
             sources: a file with package sources to use in place of the machine's.
         """
+        self._state = state
         self._lists = state / "lists"
         self._archives = state / "cache/archives"
         for folder in (self._lists, self._archives):
@@ -83,7 +86,8 @@ class Apt:
 
     def update(self) -> None:
         """Fetch the package lists again."""
-        _run(["apt-get", "-qq", *self._options, "update"])
+        with self._alone():
+            _run(["apt-get", "-qq", *self._options, "update"])
 
     def dependency(self, package: str, pattern: str) -> str:
         """Give the first dependency of a package that matches a pattern.
@@ -91,7 +95,8 @@ class Apt:
         Raises:
             AptError: the package is unknown here, or has no such dependency.
         """
-        out = _run(["apt-cache", *self._options, "depends", package])
+        with self._alone():
+            out = _run(["apt-cache", *self._options, "depends", package])
         match = re.search(rf"Depends: ({pattern})$", out, re.MULTILINE)
         if not match:
             raise AptError(f'look up "{package}": no package that it needs matches {pattern}')
@@ -99,16 +104,24 @@ class Apt:
 
     def unpack(self, packages: Iterable[str], into: Path) -> None:
         """Download packages and unpack them under a folder, without what they depend on."""
-        with tempfile.TemporaryDirectory(dir=self._archives.parent) as folder:
+        with self._alone(), tempfile.TemporaryDirectory(dir=self._archives.parent) as folder:
             _run(["apt-get", "-qq", *self._options, "download", *packages], cwd=Path(folder))
             self._extract(Path(folder), into)
 
     def unpack_all(self, packages: Iterable[str], into: Path) -> None:
         """Download packages with all they depend on and unpack them under a folder."""
         install = ["install", "-y", "--no-install-recommends", "--download-only"]
-        _run(["apt-get", "-qq", *self._options, *install, *packages])
-        self._extract(self._archives, into)
-        shutil.rmtree(self._archives)
+        with self._alone():
+            _run(["apt-get", "-qq", *self._options, *install, *packages])
+            self._extract(self._archives, into)
+            shutil.rmtree(self._archives)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for who else works in the folder: apt would give up at once."""
+        with (self._state / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @staticmethod
     def _extract(debs: Path, into: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import struct
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,8 @@ def test_apt_says_what_it_does_not_know(tmp_path: Path, monkeypatch: pytest.Monk
     sources.touch()
     monkeypatch.setenv("HAL_LAB_SOURCES", str(sources))
     apt = Apt(tmp_path / "apt", "amd64")
-    apt.update()
+    with ThreadPoolExecutor() as pool:  # as guests that are prepared at the same time
+        for updated in [pool.submit(apt.update) for _ in range(4)]:
+            updated.result()
     with pytest.raises(AptError, match=r"linux-image-amd64.*: .*found"):
         apt.dependency("linux-image-amd64", "linux-image-.*")

@@ -51,7 +51,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if path.is_symlink() or path.is_file():  # neither: deleted, not yet committed
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target / name, follow_symlinks=False)
-    (target / ".venv").symlink_to(sys.prefix)  # where the headers of pybind11 are, for ccache
     return target
 
 
@@ -60,7 +59,7 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel made from the source tree with the build tools of this environment."""
     folder = tmp_path_factory.mktemp("wheel")
     command = (*PIP, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source)
-    run(source / ".venv/bin/python", *command, env=CACHED)
+    run(sys.executable, *command, env=CACHED)
     (path,) = folder.glob("*.whl")
     return path
 
@@ -95,7 +94,7 @@ def environment(
         what = ["--editable", tree]
     else:
         what = [request.getfixturevalue(kind)]
-    run(path / "bin" / "python", *PIP, "install", *what, cwd=path, env=CACHED)
+    run(path / "bin" / "python", *PIP, "install", "--no-compile", *what, cwd=path, env=CACHED)
     return Environment(kind, path)
 
 
