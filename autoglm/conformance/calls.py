@@ -276,7 +276,7 @@ def gives_back(session: Session) -> str:
     gc.collect()
     after = _held()
     for what, had, has in zip(("descriptors", "threads"), before, after, strict=False):
-        if has - had >= _ROUNDS:
+        if has - had >= _ROUNDS // 2:  # other threads may have closed some of theirs
             raise Broken(f"{_ROUNDS} times leave {has - had} {what}")
     if after[2] - before[2] > _GROWTH:
         raise Broken(f"{_ROUNDS} times leave {(after[2] - before[2]) >> 20} MiB")
