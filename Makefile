@@ -48,7 +48,7 @@ probe: build ## show this machine's devices, then drive a real serial line
 ready: packages-test venv
 	@$(MAKE) --no-print-directory -j2 build models
 
-models: venv
+models: venv ## add the engines and trained models that tests of autoglm need, 2 GB
 	@flock build/.models.lock tools/bootstrap models
 
 test: ready ## run every test

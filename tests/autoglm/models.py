@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 def _packaged(package: str, *path: str) -> Path:
     found = find_spec(package)
-    assert found, f"{package} is not installed: make venv"
+    assert found, f"{package} is not installed: make models"
     assert found.submodule_search_locations, package
     return Path(found.submodule_search_locations[0], *path)
 
