@@ -19,6 +19,8 @@ REFERENCE = "onnxruntime"
 """The back end that no other is kept for unless it is faster."""
 NOISE = 0.02
 """By how much, of the time, it has to be."""
+WAKE_MS = 0.05
+"""What waking sleeping threads takes, in milliseconds."""
 
 
 @dataclass
@@ -102,6 +104,14 @@ class Candidate:
         if self.device is None:
             raise RuntimeError(f"{self.backend} cannot run {self.target} here")
         return Subject(self.program, self.files, self.device)
+
+
+def best_threads(raced: Mapping[int, Raced]) -> int:
+    """The number of threads to call with: the fastest, when calls do not follow one another at once.
+
+    In a race they do; otherwise all threads but the caller's sleep by then, and one call wakes them.
+    """
+    return min(raced, key=lambda count: raced[count].median_ms + (WAKE_MS if count > 1 else 0))
 
 
 def fastest(near: Sequence[Candidate]) -> tuple[Candidate, str]:

@@ -19,7 +19,7 @@ import hal.processor
 
 from . import artifact, child, trial
 from .backend import CompileOptions, backends, broken
-from .candidate import REFERENCE, Candidate, fastest
+from .candidate import REFERENCE, Candidate, best_threads, fastest
 from .cases import Check
 from .child import ChildError, Limits
 from .decoder.asked import Asked, is_language
@@ -349,7 +349,7 @@ class _Work:
 
     def _settle(self, found: Candidate) -> None:
         """Note the best number of threads, and how fast that is."""
-        found.threads = min(found.raced, key=lambda count: found.raced[count].median_ms)
+        found.threads = best_threads(found.raced)
         best = found.best
         model = self.machine.model
         latency = Latency(best.median_ms, best.p99_ms, best.calls, model, found.threads)

@@ -77,12 +77,15 @@ def main() -> None:
     print(f"{on['processor']}, {on['cores']} cores, Linux {on['kernel']}, Python {on['python']}\n")
     found: dict[str, list[Row]] = {}
     for group in groups:
+        print(group, flush=True)
+        found[group] = []
         try:
-            found[group] = importlib.import_module(f"bench.{group}").rows()
+            for row in importlib.import_module(f"bench.{group}").rows():
+                found[group].append(row)
+                print("  " + line(row), flush=True)
         except Unavailable as reason:
-            print(f"{group}\n  unavailable: {reason}\n", flush=True)
-            continue
-        print(f"{group}\n" + "\n".join("  " + line(row) for row in found[group]) + "\n", flush=True)
+            print(f"  unavailable: {reason}")
+        print(flush=True)
     RESULTS.mkdir(exist_ok=True)
     report = {
         "machine": on,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Contestant = Callable[[], object]
+_LULL = 0.004  # seconds
 
 
 class Unavailable(Exception):
@@ -47,11 +48,22 @@ class Row:
         return self.ratio <= float(bound) if relation == "<=" else self.ratio >= float(bound)
 
 
+def quiet() -> None:
+    """Return when no thread of this process is busy: those of an engine spin on after a call."""
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        spent = time.process_time()
+        time.sleep(_LULL)
+        if time.process_time() - spent < _LULL / 4:
+            return
+
+
 def medians(
     contestants: Mapping[str, Contestant],
     *,
     rounds: int = 301,
     batch: int = 1,
+    warm: int = 0,
     before: Contestant | None = None,
     after: Contestant | None = None,
 ) -> dict[str, float]:
@@ -61,6 +73,7 @@ def medians(
         contestants: What to time, by name. Each call is one operation.
         rounds: How often each takes its turn; the order changes from round to round.
         batch: Calls a turn, timed together.
+        warm: Calls before them, untimed: they find the caches full of another's data.
         before: Called before each turn, untimed.
         after: Called after each turn, untimed.
     """
@@ -74,6 +87,8 @@ def medians(
             call = contestants[name]
             if before:
                 before()
+            for _ in range(warm):
+                call()
             start = time.perf_counter_ns()
             for _ in calls:
                 call()

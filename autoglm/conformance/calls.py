@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..reference import difference
 from ..tensor import Array, check_inputs
 from .check import check
-from .models import LINEAR, MODELS, PASSING, Model
+from .models import MODELS, PASSING, Model
 from .session import SEED, Session
 
 _ROUNDS = 12
@@ -33,7 +33,7 @@ def described(session: Session) -> str:
 
     See: autoglm.backend.Executable
     """
-    session.compiled(LINEAR)
+    session.compiled(session.basis)
     return f"{sum(_described(session, model) for model in MODELS)} models"
 
 
@@ -58,7 +58,7 @@ def wrong_inputs(session: Session) -> str:
 
     See: autoglm.backend.Executable, inputs; autoglm.tensor.check_inputs
     """
-    right = session.inputs(LINEAR)
+    right = session.inputs(session.basis)
     (name, array), *_ = right.items()
     wrong = {
         "of another type": {name: array.astype(np.int64)},
@@ -86,8 +86,9 @@ def inputs_kept(session: Session) -> str:
 
     See: autoglm.backend.Executable, run
     """
-    plain = session.inputs(LINEAR)
-    right = session.right(LINEAR, plain)
+    basis = session.basis
+    plain = session.inputs(basis)
+    right = session.right(basis, plain)
     layouts: dict[str, Callable[[Array], Array]] = {
         "read-only": np.copy,
         "in columns": np.asfortranarray,
@@ -99,7 +100,7 @@ def inputs_kept(session: Session) -> str:
             inputs = {name: laid(array) for name, array in plain.items()}
             for array in inputs.values():
                 array.setflags(write=False)
-            apart = difference(executable.run(inputs), right, LINEAR.rtol, LINEAR.atol)
+            apart = difference(executable.run(inputs), right, basis.rtol, basis.atol)
             if apart.complaint:
                 raise Broken(f"an input that is {what}: {apart.complaint}")
             for name, array in inputs.items():
@@ -117,7 +118,7 @@ def inputs_let_go(session: Session) -> str:
     See: autoglm.backend.Executable, run
     """
     with session.loaded() as executable:
-        inputs = session.inputs(LINEAR)
+        inputs = session.inputs(session.basis)
         array = next(iter(inputs.values()))
         gc.collect()
         before = sys.getrefcount(array)
@@ -145,7 +146,7 @@ def outputs_own(session: Session) -> str:
     try:
         session.compiled(model)
     except NotApplicable:
-        model = LINEAR
+        model = session.basis
     inputs = session.inputs(model)
     before = {name: array.copy() for name, array in inputs.items()}
     right = session.right(model, inputs)
@@ -186,14 +187,15 @@ def other_thread(session: Session) -> str:
 
     See: autoglm.backend.Executable
     """
-    inputs = session.inputs(LINEAR)
-    right = session.right(LINEAR, inputs)
+    basis = session.basis
+    inputs = session.inputs(basis)
+    right = session.right(basis, inputs)
     complaints = []
 
     def call(executable: object) -> None:
         for _ in range(_ROUNDS):
             got = executable.run(inputs)  # type: ignore[attr-defined]
-            complaints.append(difference(got, right, LINEAR.rtol, LINEAR.atol).complaint)
+            complaints.append(difference(got, right, basis.rtol, basis.atol).complaint)
 
     with session.loaded() as one, session.loaded() as other, ThreadPoolExecutor(2) as pool:
         pool.submit(call, one).result()
@@ -213,8 +215,9 @@ def concurrent(session: Session) -> str:
 
     See: autoglm.backend.Executable, concurrent
     """
-    many = [session.inputs(LINEAR, seed=SEED + number) for number in range(4)]
-    right = [session.right(LINEAR, inputs) for inputs in many]
+    basis = session.basis
+    many = [session.inputs(basis, seed=SEED + number) for number in range(4)]
+    right = [session.right(basis, inputs) for inputs in many]
     start = threading.Barrier(len(many))
     complaints: list[str] = []
     with session.loaded() as executable:
@@ -225,7 +228,7 @@ def concurrent(session: Session) -> str:
             start.wait(10)
             for _ in range(_ROUNDS * 4):
                 got = executable.run(many[number])
-                apart = difference(got, right[number], LINEAR.rtol, LINEAR.atol)
+                apart = difference(got, right[number], basis.rtol, basis.atol)
                 complaints.append(apart.complaint)
 
         with ThreadPoolExecutor(len(many)) as pool:
@@ -245,10 +248,11 @@ def one_thread(session: Session) -> str:
 
     See: autoglm.backend.Backend, load
     """
-    inputs = session.inputs(LINEAR)
-    right = session.right(LINEAR, inputs)
+    basis = session.basis
+    inputs = session.inputs(basis)
+    right = session.right(basis, inputs)
     with session.loaded(threads=1) as executable:
-        apart = difference(executable.run(inputs), right, LINEAR.rtol, LINEAR.atol)
+        apart = difference(executable.run(inputs), right, basis.rtol, basis.atol)
     if apart.complaint:
         raise Broken(apart.complaint)
     return "right"
@@ -262,7 +266,7 @@ def gives_back(session: Session) -> str:
 
     See: autoglm.backend.Executable, close
     """
-    inputs = session.inputs(LINEAR)
+    inputs = session.inputs(session.basis)
 
     def once() -> None:
         with session.loaded() as executable:

@@ -16,7 +16,6 @@ from ..backend import CompileOptions
 from ..errors import Error
 from ..target import KINDS, Target
 from .check import check
-from .models import LINEAR
 from .session import Session
 
 
@@ -28,7 +27,7 @@ def compiled(session: Session) -> str:
 
     See: autoglm.backend.Compiled
     """
-    made, _ = session.compiled(LINEAR)
+    made, _ = session.compiled(session.basis)
     if not made.files:
         raise Broken("it made no file")
     for name, path in made.files.items():
@@ -55,10 +54,11 @@ def explained(session: Session) -> str:
 
     See: autoglm.backend.Compiled, operators and fused
     """
-    made, _ = session.compiled(LINEAR)
+    basis = session.basis
+    made, _ = session.compiled(basis)
     if not made.operators:
         raise NotApplicable("it says nothing of operators")
-    graph = onnx.load(session.model(LINEAR)).graph
+    graph = onnx.load(session.model(basis)).graph
     if sum(made.operators.values()) != len(graph.node):
         raise Broken(f"the model has {len(graph.node)} operators, it tells of {made.operators}")
     left = sum(made.fused.values())
@@ -75,7 +75,8 @@ def honest(session: Session) -> str:
 
     See: autoglm.backend.Backend, can_compile and compile
     """
-    model = session.model(LINEAR)
+    basis = session.basis
+    model = session.model(basis)
     compiles, refuses = [], []
     for kind in KINDS:
         target = Target(kind)
@@ -83,7 +84,7 @@ def honest(session: Session) -> str:
         if can is None:
             continue
         if target == session.target and can.here:
-            session.compiled(LINEAR)
+            session.compiled(basis)
             compiles.append(kind)
             continue
         folder = session.folder / f"honest-{kind}"
@@ -111,7 +112,7 @@ def no_model(session: Session) -> str:
 
     See: autoglm.backend.Backend, compile
     """
-    session.compiled(LINEAR)
+    session.compiled(session.basis)
     noise = session.folder / "noise.onnx"
     noise.write_bytes(bytes(range(256)) * 8)
     unknown = session.folder / "unknown.onnx"

@@ -13,7 +13,6 @@ from ..backend import Files
 from ..errors import AlteredArtifact, ArtifactError, Error
 from ..manifest import Program
 from .check import check
-from .models import LINEAR
 from .session import Session
 
 
@@ -48,7 +47,7 @@ def _load(session: Session, program: Program, files: Files) -> str:
     Raises:
         Broken: By something that is no Error.
     """
-    inputs = session.inputs(LINEAR)
+    inputs = session.inputs(session.basis)
     try:
         executable = session.backend.load(program, files, session.device, 0)
     except Error as error:

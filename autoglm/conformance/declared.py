@@ -12,7 +12,6 @@ from ..backend import Availability
 from ..device import Device
 from ..target import KINDS, Target
 from .check import check
-from .models import LINEAR
 from .session import Session
 
 
@@ -98,7 +97,7 @@ def devices_work(session: Session) -> str:
     ours = [device for device in usable if device.kind == session.target.kind]
     if not ours:
         raise NotApplicable(f"it gives no device of kind {session.target.kind!r}")
-    inputs = session.inputs(LINEAR)
+    inputs = session.inputs(session.basis)
     with session.opened() as (program, files):
         for device in ours:
             can = session.backend.can_run(program, device)

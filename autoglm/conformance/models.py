@@ -27,7 +27,6 @@ class Model:
         extents: The numbers of dynamic extents that it is run with, one call each.
         rtol: Relative tolerance.
         atol: Absolute tolerance.
-        needed: A back end that refuses it fails; others may be refused, with a reason.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Model:
     extents: Sequence[Mapping[str, int]] = field(default_factory=lambda: [{}])
     rtol: float = 1e-3
     atol: float = 1e-4
-    needed: bool = False
 
 
 def _made(
@@ -281,7 +279,10 @@ def _passing() -> onnx.ModelProto:
     )
 
 
-LINEAR = Model("linear", "matrix products, bias, ReLU, softmax", _linear, needed=True)
+LINEAR = Model("linear", "matrix products, bias, ReLU, softmax", _linear)
+QUANTISED = Model("quantised", "a linear layer of 8 bits", _quantised)
+BASES = (LINEAR, QUANTISED)
+"""One of which every back end must take; others may be refused, with a reason."""
 PASSING = Model("passing", "outputs that are inputs, or constants; a scalar", _passing)
 MODELS = (
     LINEAR,
@@ -291,7 +292,7 @@ MODELS = (
     Model("integers", "whole numbers of 8 to 64 bits, and truth values", _integers),
     Model("half", "numbers of 16 bits", _half, rtol=1e-2, atol=1e-2),
     Model("double", "numbers of 64 bits", _double, rtol=1e-9, atol=1e-9),
-    Model("quantised", "a linear layer of 8 bits", _quantised),
+    QUANTISED,
     Model("dynamic", "a batch of any size", _dynamic, [{"batch": 3}, {"batch": 1}, {"batch": 5}]),
     PASSING,
 )

@@ -27,10 +27,14 @@ from ..manifest import ModelInfo, Program
 from ..reference import Reference
 from ..target import Target
 from ..tensor import Array, TensorSpec
-from .models import LINEAR, Model
+from .models import BASES, Model
 from .subject import Subject
 
 SEED = 20
+
+
+class Refused(NotApplicable):
+    """A back end does not take a model."""
 
 
 class Session:
@@ -64,8 +68,8 @@ class Session:
         """What the back end made of a model, and the artifact with it; compiled once.
 
         Raises:
-            NotApplicable: The back end refuses it, with a reason.
-            Broken: It refuses what every back end must take, or fails in another way.
+            Refused: By the back end, with a reason.
+            NotApplicable: It does not compile for the target here.
         """
         can = self.backend.can_compile(self.target)
         if can is None or not can.here:
@@ -73,11 +77,11 @@ class Session:
         kept, made = self.folder / f"{model.name}.compiled", self.folder / f"{model.name}.glm"
         refused = self.folder / f"{model.name}.refused"
         if refused.exists():
-            raise NotApplicable(refused.read_text("utf-8"))
+            raise Refused(refused.read_text("utf-8"))
         if not made.exists():
             try:
                 compiled = self.compile(model)
-            except NotApplicable as reason:
+            except Refused as reason:
                 refused.write_text(str(reason), "utf-8")
                 raise
             kept.write_bytes(pickle.dumps(compiled))
@@ -91,13 +95,40 @@ class Session:
         folder.mkdir(exist_ok=True)
         try:
             return self.backend.compile(
-                self.model(model), self.target, CompileOptions(explain=model.needed), folder
+                self.model(model), self.target, CompileOptions(explain=model in BASES), folder
             )
         except Error as error:
             reason = f"it refuses {model.what}: {error}"
         except Exception as error:  # noqa: BLE001 - as the compiler takes it: the engine's fault
             reason = f"its engine fails on {model.what}: {type(error).__name__}: {error}"
-        raise (Broken if model.needed else NotApplicable)(" ".join(reason.split())[:300])
+        raise Refused(" ".join(reason.split())[:300])
+
+    @cached_property
+    def basis(self) -> Model:
+        """What most checks work with: the first of `BASES` that the back end takes.
+
+        Where it does not compile for the target here at all, the first of them.
+
+        Raises:
+            Broken: It refuses them all.
+        """
+        refusals = []
+        for model in BASES:
+            refusal = self._refusal(model)
+            if not refusal:
+                return model
+            refusals.append(refusal)
+        raise Broken("; ".join(refusals))
+
+    def _refusal(self, model: Model) -> str:
+        """Why the back end does not take a model; empty where it does, or is not asked."""
+        try:
+            self.compiled(model)
+        except Refused as reason:
+            return str(reason)
+        except NotApplicable:
+            pass  # every use of it says why
+        return ""
 
     @cached_property
     def device(self) -> Device:
@@ -115,9 +146,9 @@ class Session:
         raise NotApplicable(f"there is no {kind} device here that it can use")
 
     @contextlib.contextmanager
-    def opened(self, model: Model = LINEAR) -> Iterator[tuple[Program, Files]]:
-        """A program of a model, and its files."""
-        _, path = self.compiled(model)
+    def opened(self, model: Model | None = None) -> Iterator[tuple[Program, Files]]:
+        """A program of a model, else of the basis, and its files."""
+        _, path = self.compiled(model or self.basis)
         with Artifact(path) as opened:
             program = opened.manifest.programs[0]
             files = ArtifactFiles(opened, program)
@@ -127,8 +158,8 @@ class Session:
                 files.close()
 
     @contextlib.contextmanager
-    def loaded(self, model: Model = LINEAR, threads: int = 0) -> Iterator[Executable]:
-        """A model on the device; closed at the end.
+    def loaded(self, model: Model | None = None, threads: int = 0) -> Iterator[Executable]:
+        """A model, else the basis, on the device; closed at the end.
 
         Raises:
             NotApplicable: There is no device, or it says that it cannot run there.

@@ -10,7 +10,7 @@ from hal.conformance.outcome import Broken, NotApplicable
 from ..errors import Error
 from ..reference import difference
 from .check import check, check_of_models
-from .models import LINEAR, Model
+from .models import Model
 from .session import SEED, Session
 
 
@@ -48,7 +48,8 @@ def again(session: Session) -> str:
 
     See: autoglm.backend.Executable, run
     """
-    inputs, others = session.inputs(LINEAR), session.inputs(LINEAR, seed=SEED + 1)
+    basis = session.basis
+    inputs, others = session.inputs(basis), session.inputs(basis, seed=SEED + 1)
     with session.loaded() as executable:
         first = executable.run(inputs)
         between = executable.run(others)
@@ -68,8 +69,9 @@ def large_numbers(session: Session) -> str:
 
     See: autoglm.backend.Executable, run
     """
-    inputs = session.inputs(LINEAR)
-    right = session.right(LINEAR, inputs)
+    basis = session.basis
+    inputs = session.inputs(basis)
+    right = session.right(basis, inputs)
     with session.loaded() as executable:
         for number in (np.nan, np.inf, -np.inf, 3e38):
             odd = {name: np.full_like(array, number) for name, array in inputs.items()}
@@ -77,7 +79,7 @@ def large_numbers(session: Session) -> str:
                 executable.run(odd)
             except Error as error:
                 raise NotApplicable(f"it refuses {number}: {error}") from None
-        apart = difference(executable.run(inputs), right, LINEAR.rtol, LINEAR.atol)
+        apart = difference(executable.run(inputs), right, basis.rtol, basis.atol)
     if apart.complaint:
         raise Broken(f"after them {apart.complaint}")
     return "survived"

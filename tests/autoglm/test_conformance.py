@@ -16,6 +16,7 @@ import pytest
 
 from autoglm.conformance.check import checks
 from autoglm.conformance.cli import main
+from autoglm.conformance.models import MODELS
 from autoglm.conformance.run import judge, run
 from autoglm.conformance.session import Session
 from autoglm.conformance.subject import Subject
@@ -44,6 +45,7 @@ SUBJECTS: dict[str, tuple[Subject, tuple[str, ...]]] = {
     "onnxruntime": (Subject("onnxruntime"), ()),
     "openvino": (Subject("openvino"), ()),
     "c": (Subject("c"), IN_C),
+    "fpga": (Subject("fpga", "fpga"), ()),
     "mlu": (Subject("mlu", "mlu"), ()),
 }
 """By what a test is called: what is tried, and by which checks; all where none are named."""
@@ -55,6 +57,7 @@ REFUSED: dict[str, set[str]] = {
     "onnxruntime": set(),
     "openvino": {"values_double"},
     "c": set(),
+    "fpga": {f"values_{model.name}" for model in MODELS} - {"values_quantised"},
 }
 """Models that a back end may refuse, saying why."""
 
