@@ -107,9 +107,9 @@ class Candidate:
 
 
 def best_threads(raced: Mapping[int, Raced]) -> int:
-    """The number of threads to call with: the fastest, when calls do not follow one another at once.
+    """The number of threads that is fastest when calls do not follow one another at once.
 
-    In a race they do; otherwise all threads but the caller's sleep by then, and one call wakes them.
+    In a race they do. Otherwise all threads but the caller's sleep by then, and it wakes them.
     """
     return min(raced, key=lambda count: raced[count].median_ms + (WAKE_MS if count > 1 else 0))
 

@@ -34,6 +34,7 @@ _GLANCE = 0.05  # seconds between two looks at the child's memory
 _TAIL = 2000  # bytes of what a child that died had printed last
 _LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_libc = ctypes.CDLL(None)
 
 
 class ChildError(Error):
@@ -231,10 +232,15 @@ def _say(kind: str, value: object) -> None:
     _answers.flush()
 
 
+def end_with_parent() -> None:
+    """Let this process be killed when the one that started it dies, however it does (prctl(2))."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """What the child's interpreter runs."""
     global _answers  # noqa: PLW0603 - one process is one call
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")  # when memory ends, it goes
     _answers = open(int((arguments or sys.argv[1:])[0]), "wb")  # noqa: SIM115 - till the end

@@ -26,7 +26,7 @@ import autoglm
 from autoglm import compiler
 from autoglm.tensor import Array
 
-from .rounds import Row, medians
+from .rounds import Row, medians, quiet
 
 CLIENTS = 32
 SECONDS = 2.0
@@ -192,9 +192,17 @@ class Connection:
         self._socket.close()
 
 
+@dataclass(frozen=True)
+class Server:
+    """One that runs, and answers."""
+
+    process: int
+    port: int
+
+
 @contextmanager
-def server(*command: str, port: int) -> Iterator[int]:
-    """A server that runs, and answers."""
+def server(*command: str, port: int) -> Iterator[Server]:
+    """Start one, and end it."""
     with subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + 60
@@ -205,7 +213,7 @@ def server(*command: str, port: int) -> Iterator[int]:
                 except OSError:
                     assert process.poll() is None and time.monotonic() < deadline
                     time.sleep(0.05)
-            yield port
+            yield Server(process.pid, port)
         finally:
             process.terminate()
             process.wait(60)
@@ -217,18 +225,18 @@ def _free_port() -> int:
 
 
 @contextmanager
-def ours(model: Model) -> Iterator[int]:
+def ours(model: Model) -> Iterator[Server]:
     port = _free_port()
     command = ["autoglm.commands.runtime", "--model", str(model.artifact), "--port", str(port)]
-    with server(*command, port=port):
-        yield port
+    with server(*command, port=port) as started:
+        yield started
 
 
 @contextmanager
-def fastapi(model: Model) -> Iterator[int]:
+def fastapi(model: Model) -> Iterator[Server]:
     port = _free_port()
-    with server("bench.fastapi_server", str(model.source), str(port), port=port):
-        yield port
+    with server("bench.fastapi_server", str(model.source), str(port), port=port) as started:
+        yield started
 
 
 def served_rows(model: Model) -> list[Row]:
@@ -238,9 +246,9 @@ def served_rows(model: Model) -> list[Row]:
     plain, binary = request(path, model.inputs), request_in_binary(path, model.inputs)
     peer = request("/infer", model.inputs)
     with ExitStack() as stack:
-        connection = Connection(stack.enter_context(ours(model)))
+        servers = [stack.enter_context(ours(model)), stack.enter_context(fastapi(model))]
+        connection, theirs = (Connection(each.port) for each in servers)
         stack.callback(connection.close)
-        theirs = Connection(stack.enter_context(fastapi(model)))
         stack.callback(theirs.close)
         found = medians(
             {
@@ -249,9 +257,11 @@ def served_rows(model: Model) -> list[Row]:
                 "bare": lambda: session.run(None, dict(model.inputs)),
                 "fastapi": lambda: theirs.ask(peer),
             },
-            rounds=61,
-            batch=20,
-            before=lambda: time.sleep(0.01),  # threads of the engine still spin for their next call
+            rounds=31,
+            batch=40,
+            warm=10,
+            apart=True,
+            before=lambda: quiet(each.process for each in servers),
         )
     rows = []
     for form in ("binary", "json"):
@@ -265,17 +275,17 @@ def served_rows(model: Model) -> list[Row]:
 def clients_row(model: Model) -> Row:
     """Answers a second to many clients, the same requests to both, in turns."""
     with ExitStack() as stack:
-        ports = {
+        servers = {
             "autoglm": stack.enter_context(ours(model)),
             "fastapi": stack.enter_context(fastapi(model)),
         }
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "autoglm").write_bytes(request(f"/v2/models/{model.name}/infer", model.inputs))
         (folder / "fastapi").write_bytes(request("/infer", model.inputs))
-        rates: dict[str, list[float]] = {name: [] for name in ports}
+        rates: dict[str, list[float]] = {name: [] for name in servers}
         for _ in range(TURNS):
-            for name, port in ports.items():
-                rates[name].append(_rate(port, folder / name))
+            for name, each in servers.items():
+                rates[name].append(_rate(each.port, folder / name))
     found = {name: statistics.median(each) for name, each in rates.items()}
     ratio = found["autoglm"] / found["fastapi"]
     theirs = {"fastapi": found["fastapi"]}

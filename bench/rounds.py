@@ -6,8 +6,9 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 Contestant = Callable[[], object]
 _LULL = 0.004  # seconds
@@ -48,14 +49,31 @@ class Row:
         return self.ratio <= float(bound) if relation == "<=" else self.ratio >= float(bound)
 
 
-def quiet() -> None:
-    """Return when no thread of this process is busy: those of an engine spin on after a call."""
+def quiet(processes: Iterable[int] = ()) -> None:
+    """Return when nobody measured here is busy: threads of an engine spin on after a call.
+
+    Args:
+        processes: Those besides this one, with their children.
+    """
+    clocks = [time.CLOCK_PROCESS_CPUTIME_ID, *map(_clock, _families(processes))]
     until = time.monotonic() + 1
     while time.monotonic() < until:
-        spent = time.process_time()
+        spent = sum(map(time.clock_gettime, clocks))
         time.sleep(_LULL)
-        if time.process_time() - spent < _LULL / 4:
+        if sum(map(time.clock_gettime, clocks)) - spent < _LULL / 4:
             return
+
+
+def _families(processes: Iterable[int]) -> Iterator[int]:
+    for process in processes:
+        yield process
+        children = Path(f"/proc/{process}/task/{process}/children").read_text("ascii")
+        yield from _families(map(int, children.split()))
+
+
+def _clock(process: int) -> int:
+    """The clock of a process's time on processors, as clock_getcpuclockid(3) numbers it."""
+    return ~process << 3 | 2
 
 
 def medians(
@@ -64,6 +82,7 @@ def medians(
     rounds: int = 301,
     batch: int = 1,
     warm: int = 0,
+    apart: bool = False,
     before: Contestant | None = None,
     after: Contestant | None = None,
 ) -> dict[str, float]:
@@ -74,12 +93,13 @@ def medians(
         rounds: How often each takes its turn; the order changes from round to round.
         batch: Calls a turn, timed together.
         warm: Calls before them, untimed: they find the caches full of another's data.
+        apart: Time each call of a turn by itself: the median is one of calls, not of turns.
         before: Called before each turn, untimed.
         after: Called after each turn, untimed.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     order = list(contestants)
-    calls = range(batch)
+    timings, calls = (batch, 1) if apart else (1, batch)
     shuffle = random.Random(7).shuffle
     for turn in range(-max(rounds // 20, 3), rounds):
         shuffle(order)
@@ -89,12 +109,18 @@ def medians(
                 before()
             for _ in range(warm):
                 call()
-            start = time.perf_counter_ns()
-            for _ in calls:
-                call()
-            took = time.perf_counter_ns() - start
+            taken = [_timed(call, calls) for _ in range(timings)]
             if after:
                 after()
             if turn >= 0:
-                times[name].append(took / batch)
+                times[name] += taken
     return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def _timed(call: Contestant, calls: int) -> float:
+    """Nanoseconds of one call, on average."""
+    some = range(calls)
+    start = time.perf_counter_ns()
+    for _ in some:
+        call()
+    return (time.perf_counter_ns() - start) / calls

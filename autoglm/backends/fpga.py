@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,8 +96,9 @@ class Fpga(Backend):
         """On a unit that can be opened."""
         if device.kind != "fpga":
             return Availability(False, f"it needs a GEMM unit, which {device} is not")
-        if device.problem:
-            return Availability(False, device.problem)
+        problem = device.problem or _problem(device.address)
+        if problem:
+            return Availability(False, problem)
         return Availability(True, f"{program.notes.get('layers')} layers on {device.name}")
 
     def load(self, program: Program, files: Files, device: Device, threads: int) -> Executable:
@@ -106,7 +108,7 @@ class Fpga(Backend):
             steps = [_read(part, files, threads) for part in plan]
             inputs = tuple(TensorSpec.from_json(spec) for spec in program.notes["inputs"])
             outputs = tuple(TensorSpec.from_json(spec) for spec in program.notes["outputs"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ArtifactError(f"the plan of the program is ill-formed: {error}") from error
         try:
             unit = hal.Gemm.open(device.address)
@@ -116,16 +118,20 @@ class Fpga(Backend):
 
 
 def _device(uri: str) -> Device:
-    """A unit; opening one says whether it is there."""
+    """A unit, and whether it is there."""
     simulated = uri == SIMULATED
     name = "int8 GEMM unit, simulated" if simulated else f"int8 GEMM unit at {uri[5:]}"
-    problem = ""
+    details = {"tile": "8 x 256 x 8", "simulated": simulated}
+    return Device(0, "fpga", name, uri, problem=_problem(uri), details=details)
+
+
+def _problem(uri: str) -> str:
+    """Why there is no unit; empty where one can be opened."""
     try:
         hal.Gemm.open(uri).close()
     except hal.Error as error:
-        problem = str(error)
-    details = {"tile": "8 x 256 x 8", "simulated": simulated}
-    return Device(0, "fpga", name, uri, problem=problem, details=details)
+        return str(error)
+    return ""
 
 
 # ---- the files -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..child import end_with_parent
 from ..errors import CompileError
 
 _TAIL = 600  # characters of what a program printed that are told
@@ -14,6 +15,8 @@ _TAIL = 600  # characters of what a program printed that are told
 
 def run_tool(command: Sequence[str], folder: Path) -> None:
     """Run a program to its end; the caller's own limits of time and memory end it early.
+
+    It ends with the caller, which is the process of one call (`autoglm.child`), too.
 
     Args:
         command: Program and arguments.
@@ -23,7 +26,12 @@ def run_tool(command: Sequence[str], folder: Path) -> None:
         CompileError: It failed; the sentence has what it printed first of an error.
     """
     done = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        preexec_fn=end_with_parent,  # a call of libc, and nothing that could wait
     )
     if done.returncode == 0:
         return

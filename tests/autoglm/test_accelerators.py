@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnxruntime import quantization
 
 import autoglm
 import hal.processor
@@ -176,12 +177,20 @@ def test_mlu_with_its_kit_is_not_pretended(tmp_path: Path, monkeypatch: pytest.M
     assert "never been tried" in can.reason
 
 
-def test_a_trained_model_on_opencl(artifacts: Path) -> None:
+def _quantised(folder: Path) -> Path:
+    """magika with linear layers of 8 bits, by ONNX Runtime."""
+    path = folder / "quantised.onnx"
+    quantization.quantize_dynamic(models.magika(), path, op_types_to_quantize=["MatMul"])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["opencl", "fpga"])
+def test_a_trained_model_on(kind: str, artifacts: Path, tmp_path: Path) -> None:
     """magika, which says what a file is, asked about its own model and about this test."""
-    output = artifacts / "magika-opencl.glm"
+    output = artifacts / f"magika-{kind}.glm"
     compiler.compile(
-        models.magika(),
-        "opencl",
+        _quantised(tmp_path) if kind == "fpga" else models.magika(),
+        kind,
         output=output,
         pins=Pins(shapes={"bytes": (1, 2048)}),
         seconds=0.1,
@@ -189,12 +198,13 @@ def test_a_trained_model_on_opencl(artifacts: Path) -> None:
     )
     names = json.loads(models.magika().with_name("config.min.json").read_text())
     with autoglm.load(output) as model:
-        assert model.device.kind == "opencl"
-        for path, kind in ((models.magika(), "onnx"), (Path(__file__), "python")):
+        assert model.device.kind == kind
+        for path, label in ((models.magika(), "onnx"), (Path(__file__), "python")):
             data = path.read_bytes()
             numbers = [*data[:4096].lstrip()[:1024], *data[-4096:].rstrip()[-1024:]]
             (found,) = model({"bytes": np.array([numbers], np.int32)}).values()
-            assert names["target_labels_space"][found.argmax()] == kind
+            assert names["target_labels_space"][found.argmax()] == label
+        assert kind != "fpga" or model.counters["tiles"] > 0
 
 
 def test_operators_of_an_older_onnx(tmp_path: Path) -> None:

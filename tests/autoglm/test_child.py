@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from autoglm import child
+from autoglm.backends.tool import run_tool
 from autoglm.child import ChildError, Limits
 from autoglm.errors import ModelError
+from tests.native import ROOT
 
 
 def _answer(text: str) -> tuple[str, int]:
@@ -38,11 +41,24 @@ def _hang(pids: str) -> None:
     time.sleep(600)
 
 
+def _run_a_tool(folder: str) -> None:
+    run_tool(["sh", "-c", "echo $$ > pid; exec sleep 600"], Path(folder))
+
+
 def _swell() -> None:
     kept = []
     for _ in range(4000):
         kept.append(bytearray(os.urandom(1) * (1 << 20)))
         time.sleep(0.001)
+
+
+def _ends(pid: str) -> None:
+    """See that a process ends soon, or has ended and init has not looked yet."""
+    until = time.monotonic() + 10
+    with contextlib.suppress(OSError):
+        while Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < until, "it still runs"
+            time.sleep(0.02)
 
 
 def test_returns() -> None:
@@ -84,14 +100,20 @@ def test_a_hang_ends_with_all_it_started(tmp_path: Path) -> None:
             break
     assert len(hung) == 2
     for pid in hung:
-        until = time.monotonic() + 10
-        while Path("/proc", pid).exists() and time.monotonic() < until:
-            state = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0]
-            if state == "Z":  # ended; init has not looked yet
-                break
+        _ends(pid)
+
+
+def test_a_tool_ends_with_who_asked_for_it(tmp_path: Path) -> None:
+    """Killed, the caller can end nobody: the kernel does, from the one to the next."""
+    here = "from autoglm import child; from tests.autoglm import test_child"
+    code = f"{here}; child.call(test_child._run_a_tool, {str(tmp_path)!r})"
+    pid = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as caller:
+        while not (pid.exists() and pid.read_text()):
+            assert caller.poll() is None
             time.sleep(0.02)
-        else:
-            assert not Path("/proc", pid).exists()
+        caller.kill()
+    _ends(pid.read_text().strip())
 
 
 def test_memory_is_limited() -> None:

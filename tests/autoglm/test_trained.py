@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import onnxruntime
 import pytest
-from PIL import Image, ImageDraw, ImageFont
 
 import autoglm
 from autoglm.artifact import Artifact
@@ -22,9 +20,9 @@ from autoglm.tensor import Array
 
 from . import models
 from .conftest import Compile
+from .pictures import HELLO, line, picture, pixels
 
 RATE = 16000
-HELLO = "Hello world 2026"
 
 
 def _source(path: Path, inputs: dict[str, Array]) -> list[Array]:
@@ -104,32 +102,18 @@ def test_silero_vad_hears_speech_and_keeps_its_state(trained: Compile, speech: A
 # ---- PP-OCR: text in pictures --------------------------------------------------------------------
 
 
-def _picture(size: tuple[int, int], place: tuple[int, int], text: str) -> Image.Image:
-    path = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    picture = Image.new("RGB", size, "white")
-    font = ImageFont.truetype(str(path), 32)
-    ImageDraw.Draw(picture).text(place, text, fill="black", font=font)
-    return picture
-
-
-def _pixels(picture: Image.Image) -> Array:
-    """As the models want them: -1 to 1, [1, 3, height, width]."""
-    array = np.asarray(picture).astype(np.float32).transpose(2, 0, 1)[np.newaxis]
-    return np.asarray(array / 127.5 - 1, np.float32)
-
-
 def test_ocr_classifier_knows_what_is_upside_down(trained: Compile) -> None:
-    upright = _picture((192, 48), (8, 5), HELLO)
+    upright = line()
     with autoglm.load(trained("ocr_classifier")) as model:
         for picture, turned in ((upright, 0), (upright.rotate(180), 1)):
-            inputs = {"x": _pixels(picture)}
+            inputs = {"x": pixels(picture)}
             found = model(inputs)
             _near(found, _source(models.ocr_classifier(), inputs))
             assert int(next(iter(found.values())).argmax()) == turned
 
 
 def test_ocr_detector_finds_the_line(trained: Compile) -> None:
-    inputs = {"x": _pixels(_picture((320, 192), (60, 70), "Hello world"))}
+    inputs = {"x": pixels(picture((320, 192), (60, 70), "Hello world"))}
     with autoglm.load(trained("ocr_detector")) as model:
         found = model(inputs)
     _near(found, _source(models.ocr_detector(), inputs))
@@ -142,7 +126,7 @@ def test_ocr_detector_finds_the_line(trained: Compile) -> None:
 def test_ocr_recogniser_reads(trained: Compile) -> None:
     session = onnxruntime.InferenceSession(str(models.ocr_recogniser()))
     letters = ["", *session.get_modelmeta().custom_metadata_map["character"].split("\n"), " "]
-    inputs = {"x": _pixels(_picture((320, 48), (8, 5), HELLO))}
+    inputs = {"x": pixels(picture((320, 48), (8, 5), HELLO))}
     with autoglm.load(trained("ocr_recogniser")) as model:
         found = model(inputs)
     _near(found, session.run(None, inputs))
@@ -163,8 +147,8 @@ def _bytes_of(path: Path) -> Array:
 
 def test_magika_knows_files(trained: Compile, tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
-    picture, plain = tmp_path / "picture", tmp_path / "plain"
-    _picture((64, 64), (4, 4), "x").save(picture, "PNG")
+    drawn, plain = tmp_path / "picture", tmp_path / "plain"
+    picture((64, 64), (4, 4), "x").save(drawn, "PNG")
     plain.write_text(json.dumps({"name": "value", "numbers": list(range(300))}, indent=1))
     known = {
         root / "autoglm" / "artifact.py": "python",
@@ -172,7 +156,7 @@ def test_magika_knows_files(trained: Compile, tmp_path: Path) -> None:
         root / "tools" / "bootstrap": "shell",
         root / "README.md": "markdown",
         Path("/bin/true"): "elf",
-        picture: "png",
+        drawn: "png",
         plain: "json",
         models.magika(): "onnx",
     }
