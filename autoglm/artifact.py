@@ -52,10 +52,12 @@ class Artifact(Closing):
 
     Attributes:
         path: The file.
+        size: Its bytes.
         manifest: What it says of itself.
     """
 
     path: Path
+    size: int
     manifest: Manifest
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -70,7 +72,7 @@ class Artifact(Closing):
         """
         self.path = Path(path)
         with open(self.path, "rb") as file:
-            length = os.fstat(file.fileno()).st_size
+            self.size = length = os.fstat(file.fileno()).st_size
             if length < len(MAGIC):
                 raise NotAnArtifact(self._says(f"it has {length} bytes, which is no artifact"))
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

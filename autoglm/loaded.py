@@ -9,6 +9,8 @@ import os
 import threading
 from collections.abc import Collection, Mapping, Sequence
 
+import hal.processor
+
 from .artifact import Artifact
 from .backend import Executable, backend
 from .closing import Closing
@@ -67,11 +69,14 @@ class Loaded(Closing):
         info: The source model.
         choice: Every candidate, and why others were refused.
         candidate: What runs now.
+        threads: For one call, where the device is the processor.
+        size: Bytes of the artifact.
     """
 
     info: ModelInfo
     choice: Choice
     candidate: Candidate
+    threads: int
 
     def __init__(self, artifact: Artifact, choice: Choice, threads: int = 0) -> None:
         """Load the first candidate that can be.
@@ -84,6 +89,7 @@ class Loaded(Closing):
         self.info = artifact.manifest.model
         self.choice = choice
         self._artifact = artifact
+        self.size = artifact.size
         self._threads = threads
         self._waiting = list(choice.candidates)
         self._reasons: list[str] = []
@@ -180,6 +186,7 @@ class Loaded(Closing):
             program = self.candidate.program
             files = ArtifactFiles(self._artifact, program)
             threads = self._threads or (program.latency.threads if program.latency else 0)
+            self.threads = threads or hal.processor.info().cores
             try:
                 files.check()
                 executable = backend(program.backend).load(

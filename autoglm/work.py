@@ -18,11 +18,13 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from . import errors
+from .crowd import Crowd
 from .exchange import Region
 from .loaded import Loaded, load
 
@@ -51,18 +53,31 @@ def main() -> int:
     except (errors.Error, OSError, MemoryError) as error:
         link.send(_failure(error))
         return 1
+    crowd = _crowd(model, asked, len(lanes))
     names = [each.name for each in model.choice.candidates]
     for lane in lanes[1:]:
-        threading.Thread(target=_serve, args=(*lane, model, asked["largest"]), daemon=True).start()
+        threading.Thread(target=_serve, args=(*lane, crowd, asked["largest"]), daemon=True).start()
     link.send(_message({"candidates": names, "concurrent": model.concurrent} | _now(model)))
-    _serve(*lanes[0], model, asked["largest"])
+    _serve(*lanes[0], crowd, asked["largest"])
     return 0
 
 
-def _serve(link: socket.socket, region: Region, model: Loaded, largest: int) -> None:
-    known = model.candidate, model.counters
+def _crowd(model: Loaded, asked: Mapping[str, Any], lanes: int) -> Crowd:
+    """The model, a second time where calls at once are to have fewer threads each."""
+    if asked["threads"] or asked["memory"]:
+        return Crowd(model)
+
+    def again(threads: int) -> Loaded:
+        return load(asked["path"], asked["device"], threads=threads, without=asked["without"])
+
+    return Crowd.of(model, lanes, again)
+
+
+def _serve(link: socket.socket, region: Region, crowd: Crowd, largest: int) -> None:
+    known = crowd.alone.candidate, crowd.alone.counters
     while description := link.recv(LARGEST_MESSAGE):
-        answer, lost = _answer(description, region, model, largest)
+        with crowd.turn() as model:
+            answer, lost = _answer(description, region, model, largest)
         now = model.candidate, model.counters
         if now != known and not lost:
             known = now

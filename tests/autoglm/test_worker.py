@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoglm.crowd import Crowd
 from autoglm.errors import DeviceError, InputError, TargetUnavailable
 from autoglm.exchange import KEPT, Region
+from autoglm.loaded import Loaded, load
 from autoglm.manifest import Program
 from autoglm.tensor import Array
 from autoglm.worker import TRIES, Worker
@@ -175,6 +177,41 @@ def test_a_large_call_leaves_no_large_memory(tmp_path: Path) -> None:
             assert right(given, await worker.call(given))
 
     asyncio.run(main())
+
+
+def _turns(crowd: Crowd) -> list[int]:
+    """With how many threads a call is made: alone, beside another, and alone again."""
+    with crowd.turn() as first, crowd.turn() as second:
+        pass
+    with crowd.turn() as third:
+        return [first.threads, second.threads, third.threads]
+
+
+def test_calls_at_once_have_fewer_threads_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "small.glm", [good()])
+
+    def again(threads: int) -> Loaded:
+        return load(path, threads=threads)
+
+    def fails(threads: int) -> Loaded:
+        raise DeviceError(f"no memory for {threads}")
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    with again(4) as model, again(1) as narrow:
+        crowd = Crowd.of(model, 2, again)
+        assert _turns(crowd) == [4, 2, 4]
+        crowd.among.close()
+        assert _turns(Crowd.of(model, 1, again)) == [4, 4, 4], "one call has them all"
+        assert _turns(Crowd.of(narrow, 2, again)) == [1, 1, 1], "and one is not divided"
+        assert _turns(Crowd.of(model, 2, fails)) == [4, 4, 4]
+        monkeypatch.setattr("autoglm.crowd.SMALL", path.stat().st_size)
+        crowd = Crowd.of(model, 2, again)
+        assert crowd.among is not model
+        crowd.among.close()
+        monkeypatch.setattr("autoglm.crowd.SMALL", path.stat().st_size - 1)
+        assert Crowd.of(model, 2, again).among is model
 
 
 def test_a_region_takes_any_plain_array() -> None:
