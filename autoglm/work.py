@@ -67,8 +67,9 @@ def _crowd(model: Loaded, asked: Mapping[str, Any], lanes: int) -> Crowd:
     if asked["threads"] or asked["memory"]:
         return Crowd(model)
 
-    def again(threads: int) -> Loaded:
-        return load(asked["path"], asked["device"], threads=threads, without=asked["without"])
+    def again(threads: int) -> Loaded:  # on that very device, however loaded it is by now
+        number = model.device.number
+        return load(asked["path"], number, threads=threads, without=asked["without"])
 
     return Crowd.of(model, lanes, again)
 

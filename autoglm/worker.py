@@ -72,7 +72,8 @@ class Worker:
     Args:
         path: An artifact.
         device: As `autoglm.load` takes it.
-        threads: For one call, where the device is the processor; 0 for every one.
+        threads: For one call, where the device is the processor; 0 for those that were best when it
+            was compiled, and for fewer where calls are made at once (`crowd`).
         memory: Bytes of its own that the process may have (RLIMIT_DATA of setrlimit(2)); 0: any.
         stall: Seconds.
         largest: Bytes of the outputs of one call.

@@ -52,6 +52,8 @@ class Row:
 def quiet(processes: Iterable[int] = ()) -> None:
     """Return when nobody measured here is busy: threads of an engine spin on after a call.
 
+    Or after a second: some never stop, and then every contestant has that against it.
+
     Args:
         processes: Those besides this one, with their children.
     """

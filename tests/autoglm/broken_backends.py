@@ -20,7 +20,7 @@ import numpy as np
 from autoglm.backend import Availability, Backend, Compiled, CompileOptions, Executable, Files
 from autoglm.backends.signature import Signature, operators
 from autoglm.device import Device
-from autoglm.errors import ArtifactError, DeviceError, Error
+from autoglm.errors import ArtifactError, CompileError, DeviceError, Error
 from autoglm.manifest import Program
 from autoglm.target import Target
 from autoglm.tensor import Array
@@ -187,6 +187,14 @@ class NotesOfObjects(Interpreter):
     ) -> Compiled:
         made = super().compile(model, target, options, folder)
         return replace(made, notes={**made.notes, "shape": (1, 2)})
+
+
+@broken("compiled", "it refuses matrix products.*; it refuses a linear layer of 8 bits")
+class RefusesEveryModel(Interpreter):
+    def compile(
+        self, model: Path, target: Target, options: CompileOptions, folder: Path
+    ) -> Compiled:
+        raise CompileError("not that one")
 
 
 @broken("explained", "it tells of")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import autoglm
 import hal.processor
 from autoglm import backend, compiler
 from autoglm.artifact import Artifact
+from autoglm.backends import onnxruntime
+from autoglm.candidate import WAKE_MS, best_threads
 from autoglm.cases import Check, save
 from autoglm.child import Limits
 from autoglm.commands.compile import cli
@@ -35,6 +38,7 @@ from autoglm.explain import as_text
 from autoglm.ready import Pins
 from autoglm.reference import Reference
 from autoglm.target import KINDS
+from autoglm.trial import Raced
 
 from . import bad_engines
 
@@ -307,3 +311,20 @@ def test_list_targets() -> None:
     lines = CliRunner().invoke(cli, ["--list-targets"]).output.splitlines()
     assert len(lines) == len(KINDS)
     assert all(("available" in line) or ("missing" in line) for line in lines)
+
+
+@pytest.mark.parametrize(("saved_ms", "threads"), [(0.049, 1), (0.051, 4)])
+def test_more_threads_have_to_be_worth_waking(saved_ms: float, threads: int) -> None:
+    raced = {1: Raced(1.0, 1.0, 9, ()), 4: Raced(1.0 - saved_ms, 1.0, 9, ())}
+    assert WAKE_MS == 0.05
+    assert best_threads(raced) == threads
+
+
+def test_threads_are_bound_where_the_model_has_every_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ONNX Runtime counts processors from 1; the caller's thread is not its own to bind."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 3})
+    assert [onnxruntime._affinities(count) for count in (2, 3, 4)] == ["", "3;4", ""]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
+    assert onnxruntime._affinities(1) == ""
