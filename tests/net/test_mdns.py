@@ -25,6 +25,7 @@ from hal.discovery.mdns.gate import Gate
 from hal.discovery.mdns.scout import Bounds
 from hal.discovery.mdns.segment import segment
 from hal.discovery.netlink import Interface, interfaces
+from hal.discovery.record import Record
 from hal.discovery.roster import Snapshot
 from hal.discovery.sysfs import printable
 from hal.discovery.within import end
@@ -42,6 +43,24 @@ LXI = ("Manufacturer=Acme", "Model=DMM 7", "SerialNumber=MY5304", "FirmwareVersi
 
 def publish(host: Host, name: str, kind: str, port: int, *text: str) -> Process:
     return host.popen("avahi-publish-service", name, kind, str(port), *text)
+
+
+def taken(look: Looking, device_class: str, **uris: str) -> Record:
+    """Wait for a device that tools take by these URIs, `uri.<tool>`.
+
+    avahi tells IPv4 addresses by IPv4 alone: when its packet by IPv6 is read first, the device is
+    known by that, until the other is read.
+    """
+    wanted = {f"uri.{tool}": uri for tool, uri in uris.items()}.items()
+
+    def there(snapshot: Snapshot) -> list[Record]:
+        return [
+            record
+            for record in snapshot.records
+            if record.device_class == device_class and wanted <= record.properties.items()
+        ]
+
+    return there(look.until(there))[0]
 
 
 def test_we_see_what_others_announce(lan: Lan, tmp_path: Path) -> None:
@@ -63,27 +82,30 @@ def test_we_see_what_others_announce(lan: Lan, tmp_path: Path) -> None:
         publish(lan.b, "node", "_coap._udp", 5683),
     ]
     with Looking(lan.c, MdnsScout(pace=QUICK)) as look:
-        iio = look.record(device_class="iio", state="reachable")
+        look.record(device_class="iio", state="reachable")
+        iio = taken(look, "iio", libiio=f"ip:{lan.a.address}")
         assert iio.name == "iiod on a" and iio.host == "a.local" and iio.trust == "unverified"
-        assert iio.properties["uri.libiio"] == iio.addresses[0] == f"ip:{lan.a.address}"
+        assert iio.addresses[0] == iio.properties["uri.libiio"]
         assert iio.uri == "" and iio.sources == ("mdns",)
-        radio = look.record(device_class="radio", state="reachable")
-        assert radio.identity.startswith("uuid ")
+        look.record(device_class="radio", state="reachable")
         uri = f"driver=remote,remote=tcp://{lan.b.address}:55132"
-        assert radio.properties["uri.soapysdr"] == uri
+        assert taken(look, "radio", soapysdr=uri).identity.startswith("uuid ")
         look.until(
             lambda s: any(
                 sum(key.startswith("service.") for key in r.properties) == 5 for r in s.records
             )
         )
-        meter = look.record(device_class="instrument")  # Five announcements, one device.
+        visa = {
+            "visa": f"TCPIP::{lan.a.address}::hislip0::INSTR",
+            "visa-socket": f"TCPIP::{lan.a.address}::5025::SOCKET",
+        }
+        meter = taken(look, "instrument", **visa)  # Five announcements, one device.
         assert (meter.vendor, meter.model, meter.serial) == ("Acme", "DMM 7", "MY5304")
-        assert meter.properties["uri.visa"] == f"TCPIP::{lan.a.address}::hislip0::INSTR"
-        assert meter.properties["uri.visa-socket"] == f"TCPIP::{lan.a.address}::5025::SOCKET"
         assert len([r for r in look.roster.snapshot().records if r.serial == "MY5304"]) == 1
         lamp = look.record(name="lamp")
         assert lamp.identity == "mac 24:0a:c4:11:22:33" and lamp.model == "esp32dev"
-        assert look.record(name="broker").properties["uri.mqtt"].startswith("mqtt://10.77.0.2:")
+        broker = taken(look, "automation", mqtt=f"mqtt://{lan.b.address}:1883")
+        assert broker.name == "broker"
         node = look.record(name="node")
         assert node.state == "announced"  # UDP: there is no connecting to it.
         published[-1].kill()
@@ -141,6 +163,20 @@ def test_ipv6_alone(lan: Lan) -> None:
     finally:
         for host in hosts:
             host.run("ip", "addr", "add", f"{host.address}/24", "brd", "+", "dev", "eth0")
+
+
+def test_an_address_that_comes_later(lan: Lan) -> None:
+    """A service known by IPv6 alone is reached by IPv4 once that is told, without coming anew."""
+    lan.a.run("ip", "addr", "del", f"{lan.a.address}/24", "dev", "eth0")
+    back = ("ip", "addr", "add", f"{lan.a.address}/24", "brd", "+", "dev", "eth0")
+    with Looking(lan.c, MdnsScout(pace=QUICK)) as look:
+        try:
+            publish(lan.a, "broker", "_mqtt._tcp", 1883)
+            first = look.record(name="broker")
+            assert first.properties["uri.mqtt"] == f"mqtt://[{lan.a.address6}]:1883"
+        finally:
+            lan.a.run(*back)
+        taken(look, "automation", mqtt=f"mqtt://{lan.a.address}:1883")
 
 
 def test_a_service_that_has_no_address(lan: Lan) -> None:
