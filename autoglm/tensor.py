@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,14 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> No
         _check_input(spec, array, extents)
 
 
+@cache
+def _dtype(name: str) -> np.dtype[Any]:
+    """An element type by its name: numpy itself would read the name each time."""
+    return np.dtype(name)
+
+
 def _check_input(spec: TensorSpec, array: Array, extents: dict[str, int]) -> None:
-    if array.dtype != spec.dtype:
+    if array.dtype != _dtype(spec.dtype):
         raise InputError(
             f"input {spec.name!r} is of {array.dtype.name}, the model takes {spec};"
             f" convert it: array.astype({spec.dtype!r})"

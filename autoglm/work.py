@@ -10,6 +10,7 @@ the sockets end, so does the process, whatever it is doing.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -57,6 +58,7 @@ def main() -> int:
     names = [each.name for each in model.choice.candidates]
     for lane in lanes[1:]:
         threading.Thread(target=_serve, args=(*lane, crowd, asked["largest"]), daemon=True).start()
+    gc.freeze()  # what is loaded stays: a collection that looks at it all takes milliseconds
     link.send(_message({"candidates": names, "concurrent": model.concurrent} | _now(model)))
     _serve(*lanes[0], crowd, asked["largest"])
     return 0

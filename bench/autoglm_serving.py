@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -11,8 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +28,7 @@ import autoglm
 from autoglm import compiler
 from autoglm.tensor import Array
 
-from .rounds import Row, medians, quiet
+from .rounds import Contestant, Row, medians, quiet
 
 CLIENTS = 32
 SECONDS = 2.0
@@ -37,12 +39,17 @@ NAMES = {"float32": "FP32", "int32": "INT32"}
 
 @dataclass(frozen=True)
 class Model:
-    """A model, compiled by ONNX Runtime: the same engine on both sides."""
+    """A model, compiled by ONNX Runtime: the same engine on both sides.
+
+    Attributes:
+        short: A call takes no longer than what is around it.
+    """
 
     name: str
     source: Path
     artifact: Path
     inputs: Mapping[str, Array]
+    short: bool
 
     def session(self) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(self.source, providers=["CPUExecutionProvider"])
@@ -65,7 +72,7 @@ def models(folder: Path) -> list[Model]:
     for name, (source, inputs) in given.items():
         artifact = folder / f"{name}.glm"
         compiler.compile(source, output=artifact, engines=["onnxruntime"], seconds=1)
-        made.append(Model(name, source, artifact, inputs))
+        made.append(Model(name, source, artifact, inputs, short=name == "mlp"))
     return made
 
 
@@ -199,6 +206,9 @@ class Server:
     process: int
     port: int
 
+    def client(self) -> AbstractContextManager[Connection]:
+        return closing(Connection(self.port))
+
 
 @contextmanager
 def server(*command: str, port: int) -> Iterator[Server]:
@@ -225,51 +235,65 @@ def _free_port() -> int:
 
 
 @contextmanager
-def ours(model: Model) -> Iterator[Server]:
+def ours(model: Model, *options: str) -> Iterator[Server]:
     port = _free_port()
     command = ["autoglm.commands.runtime", "--model", str(model.artifact), "--port", str(port)]
-    with server(*command, port=port) as started:
+    with server(*command, *options, port=port) as started:
         yield started
 
 
 @contextmanager
-def fastapi(model: Model) -> Iterator[Server]:
+def peer_server(module: str, model: Model) -> Iterator[Server]:
     port = _free_port()
-    with server("bench.fastapi_server", str(model.source), str(port), port=port) as started:
+    with server(f"bench.{module}", str(model.source), str(port), port=port) as started:
         yield started
 
 
-def served_rows(model: Model) -> list[Row]:
-    """A request of one client beyond a bare call of the engine."""
+def served_rows(model: Model, *options: str) -> list[Row]:
+    """A request of one client beyond a bare call of the engine.
+
+    Args:
+        model: Which.
+        options: Of our service; what they do to the machine is done to all.
+    """
     session = model.session()
     path = f"/v2/models/{model.name}/infer"
-    plain, binary = request(path, model.inputs), request_in_binary(path, model.inputs)
-    peer = request("/infer", model.inputs)
+    asked = {"binary": request_in_binary(path, model.inputs), "json": request(path, model.inputs)}
+    peers = {"fastapi": ("fastapi_server", request("/infer", model.inputs))}
+    if model.short:
+        peers["two processes alone"] = ("hops_server", asked["binary"])
     with ExitStack() as stack:
-        servers = [stack.enter_context(ours(model)), stack.enter_context(fastapi(model))]
-        connection, theirs = (Connection(each.port) for each in servers)
-        stack.callback(connection.close)
-        stack.callback(theirs.close)
+        server = stack.enter_context(ours(model, *options))
+        contestants: dict[str, Contestant] = {"bare call": partial(session.run, None, model.inputs)}
+        for form, message in asked.items():
+            contestants[form] = partial(stack.enter_context(server.client()).ask, message)
+        processes = [server.process]
+        for name, (module, message) in peers.items():
+            theirs = stack.enter_context(peer_server(module, model))
+            contestants[name] = partial(stack.enter_context(theirs.client()).ask, message)
+            processes.append(theirs.process)
         found = medians(
-            {
-                "binary": lambda: connection.ask(binary),
-                "json": lambda: connection.ask(plain),
-                "bare": lambda: session.run(None, dict(model.inputs)),
-                "fastapi": lambda: theirs.ask(peer),
-            },
+            contestants,
             rounds=31,
             batch=40,
             warm=10,
             apart=True,
-            before=lambda: quiet(each.process for each in servers),
+            before=lambda: quiet(processes),
         )
     rows = []
-    for form in ("binary", "json"):
-        beyond = (found[form] - found["bare"]) / 1e3
-        peers = {"bare call": found["bare"] / 1e3, "fastapi": found["fastapi"] / 1e3}
-        name = f"served, 1 client, {form}, {model.name}"
-        rows.append(Row(name, found[form] / 1e3, peers, "<= 300", beyond, "us"))
+    for form in asked:
+        name = " ".join(["served, 1 client,", f"{form}, {model.name}", *options])
+        theirs_us = {peer: found[peer] / 1e3 for peer in ("bare call", *peers)}
+        beyond = found[form] / 1e3 - theirs_us["bare call"]
+        rows.append(Row(name, found[form] / 1e3, theirs_us, "<= 300", beyond, "us"))
     return rows
+
+
+def awake_rows(model: Model) -> list[Row]:
+    """The same while processors do not sleep: a virtual machine's are slow to wake up."""
+    if not os.access("/dev/cpu_dma_latency", os.W_OK):
+        return []
+    return served_rows(model, "--wake-latency", "0")
 
 
 def clients_row(model: Model) -> Row:
@@ -277,7 +301,7 @@ def clients_row(model: Model) -> Row:
     with ExitStack() as stack:
         servers = {
             "autoglm": stack.enter_context(ours(model)),
-            "fastapi": stack.enter_context(fastapi(model)),
+            "fastapi": stack.enter_context(peer_server("fastapi_server", model)),
         }
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "autoglm").write_bytes(request(f"/v2/models/{model.name}/infer", model.inputs))
@@ -307,5 +331,5 @@ def rows() -> list[Row]:
         small, trained = models(Path(folder))
         found = [call_row(small)]  # in a long call it is lost in the noise
         for model in (small, trained):
-            found += [load_row(model), *served_rows(model), clients_row(model)]
+            found += [load_row(model), *served_rows(model), *awake_rows(model), clients_row(model)]
     return found

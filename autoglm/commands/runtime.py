@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import json as json_module
 import logging
 from collections.abc import Mapping, Sequence
@@ -97,6 +98,11 @@ def _file(**rules: Any) -> click.Path:
 @click.option(
     "--memory-limit", type=click.IntRange(1), metavar="MIB",
     help="Of each worker; any unless told.",
+)  # fmt: skip
+@click.option(
+    "--wake-latency", type=click.IntRange(0, 2_000_000_000), metavar="US",
+    help="Microseconds in which processors have to wake up while requests come; 0: they do not"
+    " sleep. It costs power, and takes the right to /dev/cpu_dma_latency. Any unless told.",
 )  # fmt: skip
 @click.option(
     "--stall", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True,
@@ -275,6 +281,7 @@ def _serve(options: Mapping[str, Any]) -> int:
         from ..serve.application import Application
         from ..serve.limits import Limits
         from ..serve.server import Server, check_host
+        from ..serve.wake import WakeLatency
     except ImportError as error:
         raise Error(f"serve: {error}: pip install 'open-autoglm[serve]'") from None
 
@@ -291,12 +298,15 @@ def _serve(options: Mapping[str, Any]) -> int:
     models = [_served(path, options) for path in options["models"]]
     application = Application(models, limits, access)
     scheme = "https" if access else "http"
+    bound = options["wake_latency"]
+    wake = None if bound is None else WakeLatency(bound)
 
     def began(host: str, port: int) -> None:
+        gc.freeze()  # what is loaded stays: a collection that looks at it all takes milliseconds
         place = f"[{host}]" if ":" in host else host
         click.echo(f"serving {', '.join(application.models)} on {scheme}://{place}:{port}")
 
-    Server(application, options["host"], options["port"], limits, access, began).run()
+    Server(application, options["host"], options["port"], limits, access, began, wake).run()
     return 0
 
 

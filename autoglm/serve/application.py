@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import orjson
@@ -34,6 +34,7 @@ class Application:
     Attributes:
         models: By name.
         metrics: Told of every request.
+        tally: Of requests.
         stopping: Set when the service has been told to stop: it is not ready any more.
     """
 
@@ -45,14 +46,14 @@ class Application:
             raise ValueError("two models have one name")
         self.stopping = False
         self._started = contextlib.AsyncExitStack()
-        tally = Tally()
-        self.metrics = Metrics(models, tally)
-        self._guard = Guard(_Paths(self._routes()), limits, tally, self.metrics, access)
+        self.tally = Tally()
+        self.metrics = Metrics(models, self.tally)
+        self._guard = Guard(_Paths(self._routes()), limits, self.tally, self.metrics, access)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """As ASGI has it."""
         scope["app"] = self
-        await self._guard(scope, receive, send)
+        return self._guard(scope, receive, send)
 
     async def start(self) -> None:
         """Load the models; returns when every one is ready.
@@ -96,16 +97,17 @@ class _Paths:
         self._router = Router(routes, default=_nothing)
         self._known: dict[tuple[str, str], tuple[ASGIApp, dict[str, Any]]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["method"], scope["path"]
-        known = self._known.get(path)
-        if known is not None:
-            app, scope["path_params"] = known
-            await app(scope, receive, send)
-            return
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        known = self._known.get((scope["method"], scope["path"]))
+        if known is None:
+            return self._find(scope, receive, send)
+        app, scope["path_params"] = known
+        return app(scope, receive, send)
+
+    async def _find(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._router(scope, receive, send)
         if "route" in scope:  # it was answered: there are no more such paths than there are models
-            self._known[path] = scope["route"].app, scope["path_params"]
+            self._known[scope["method"], scope["path"]] = scope["route"].app, scope["path_params"]
 
 
 async def _nothing(scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,15 +38,17 @@ log = logging.getLogger("autoglm")
 
 @dataclass
 class Tally:
-    """What is being answered.
+    """What is being answered, but for what is always answered (`OPEN`).
 
     Attributes:
         requests: How many.
         bytes: Of their bodies, as far as they have come.
+        done: How many have been, so far.
     """
 
     requests: int = 0
     bytes: int = 0
+    done: int = 0
 
 
 class Guard:
@@ -83,7 +85,8 @@ class Guard:
         exchange = _Exchange(receive, send, self._limits, self._tally)
         self._tally.requests += 1
         try:
-            await self._pass(scope, exchange)
+            with Deadline(self._admit(scope, exchange)) as scope["deadline"]:
+                await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
             exchange.status = GONE
         except Exception as error:  # noqa: BLE001 - every one has an answer
@@ -91,6 +94,7 @@ class Guard:
         finally:
             self._tally.requests -= 1
             self._tally.bytes -= exchange.bytes
+            self._tally.done += 1
             seconds = time.perf_counter() - begin
             asyncio.get_running_loop().call_soon(  # the answer goes out before
                 self._metrics.count, scope["model"], exchange.status, seconds
@@ -103,16 +107,15 @@ class Guard:
             answer = problem(scope, error.status_code, error.detail, error.headers)
             await answer(scope, receive, send)
 
-    async def _pass(self, scope: Scope, exchange: _Exchange) -> None:
+    def _admit(self, scope: Scope, exchange: _Exchange) -> float:
+        """See that a request may be answered; the seconds that it may take."""
         if self._tally.requests > self._limits.requests:
             raise Overloaded(f"{self._limits.requests} requests are waiting already; ask again")
         headers = scope["fields"] = dict(scope["headers"])
         if self._access is not None:
             scope["token"] = self._access.admit(headers, scope["certificate"])
-        with Deadline(_seconds(headers, self._limits.deadline)) as deadline:
-            scope["deadline"] = deadline
-            exchange.expect(headers)
-            await self._app(scope, exchange.receive, exchange.send)
+        exchange.expect(headers)
+        return _seconds(headers, self._limits.deadline)
 
     async def _fail(self, scope: Scope, exchange: _Exchange, error: Exception) -> None:
         status, text = status_of(error)
@@ -130,6 +133,8 @@ class Guard:
 
 class _Exchange:
     """One request and its answer, as bytes."""
+
+    __slots__ = ("_limits", "_receive", "_send", "_tally", "bytes", "open", "status")
 
     def __init__(self, receive: Receive, send: Send, limits: Limits, tally: Tally) -> None:
         self._receive = receive
@@ -170,10 +175,10 @@ class _Exchange:
                 self.open = message.get("more_body", False)
         return not self.open
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        await self._send(message)
+        return self._send(message)
 
     def _bound(self, more: int) -> None:
         if self.bytes + more > self._limits.body:

@@ -21,6 +21,8 @@ from ..errors import Error
 from .access import Access
 from .application import Application
 from .limits import Limits
+from .transport import Joined
+from .wake import WakeLatency
 
 LOOPBACK = "127.0.0.1"
 """Where it listens unless it is told otherwise."""
@@ -44,6 +46,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection in."""
         super().connection_made(transport)
+        self.transport = Joined(transport, self.loop)  # type: ignore[assignment]
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self._certificate = (tls and tls.getpeercert(binary_form=True)) or b""
         self._until = self.loop.time() + self.head
@@ -75,6 +78,8 @@ class Server(uvicorn.Server):
         limits: Of the application.
         access: With TLS; None: without.
         began: Called with host and port once it listens and the models are loaded.
+        wake: Told whether requests come, and closed in the end; None: processors sleep as they
+            like.
     """
 
     def __init__(
@@ -85,9 +90,12 @@ class Server(uvicorn.Server):
         limits: Limits,
         access: Access | None = None,
         began: Callable[[str, int], None] | None = None,
+        wake: WakeLatency | None = None,
     ) -> None:
         self._application = application
         self._began = began
+        self._wake = wake
+        self._done = 0
         options: dict[str, Any] = {}
         if access is not None:
             options["ssl_context_factory"] = lambda _config, _default: access.context()
@@ -97,6 +105,7 @@ class Server(uvicorn.Server):
                 application,
                 host,
                 port,
+                interface="asgi3",
                 http=protocol,
                 loop="uvloop",
                 ws="none",
@@ -143,6 +152,10 @@ class Server(uvicorn.Server):
         for connection in tuple(self.server_state.connections):
             if isinstance(connection, Protocol):
                 connection.look()
+        if self._wake is not None:
+            tally = self._application.tally
+            self._wake.look(busy=tally.requests > 0 or tally.done != self._done)
+            self._done = tally.done
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: Any = None) -> None:
@@ -150,6 +163,8 @@ class Server(uvicorn.Server):
         self._application.stopping = True
         await super().shutdown(sockets)
         await self._application.stop()
+        if self._wake is not None:
+            self._wake.close()
 
 
 def check_host(host: str, access: Access | None) -> None:

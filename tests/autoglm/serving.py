@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service that runs in a thread of the test, on a port of its own, and a client of it."""
+"""Services on ports of their own, in a thread of the test or as a command, and clients of them."""
 
 from __future__ import annotations
 
@@ -24,42 +24,26 @@ from autoglm.serve.language import Language
 from autoglm.serve.limits import Limits
 from autoglm.serve.model import Graph, Served
 from autoglm.serve.server import Server
+from autoglm.serve.wake import WakeLatency
 from autoglm.tensor import Array
 
 DTYPES = {"FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
 HEADER = "Inference-Header-Content-Length"
 
 
-class Service:
-    """It, while it runs.
+class Client:
+    """Asks a service.
+
+    Args:
+        port: Of the service, on the loopback.
 
     Attributes:
-        port: Where.
-        models: What it serves.
-        tls: For clients; None without TLS.
+        tls: None without TLS.
     """
 
-    def __init__(self, models: list[Any], limits: Limits, access: Access | None) -> None:
-        self.models = models
-        self.port = 0
-        self.tls: ssl.SSLContext | None = None
-        self._began = threading.Event()
-        application = Application(models, limits, access)
-        self._server = Server(application, "127.0.0.1", 0, limits, access, self._begin)
-        self._thread = threading.Thread(target=self._server.run)
-
-    def _begin(self, _host: str, port: int) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.port = port
-        self._began.set()
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._began.wait(60)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(60)
-        assert not self._thread.is_alive()
+        self.tls: ssl.SSLContext | None = None
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection of a client."""
@@ -115,19 +99,72 @@ class Service:
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
+class Service(Client):
+    """One in this process, and a client of it.
+
+    Attributes:
+        models: What it serves.
+    """
+
+    def __init__(
+        self,
+        models: list[Any],
+        limits: Limits,
+        access: Access | None,
+        wake: WakeLatency | None = None,
+    ) -> None:
+        super().__init__()
+        self.models = models
+        self._began = threading.Event()
+        application = Application(models, limits, access)
+        self._server = Server(application, "127.0.0.1", 0, limits, access, self._begin, wake)
+        self._thread = threading.Thread(target=self._server.run)
+
+    def _begin(self, _host: str, port: int) -> None:
+        self.port = port
+        self._began.set()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._began.wait(60)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
 @contextmanager
 def serving(
-    *paths: Path, limits: Limits | None = None, own: Path | None = None, **settings: Any
+    *paths: Path,
+    limits: Limits | None = None,
+    own: Path | None = None,
+    wake: WakeLatency | None = None,
+    **settings: Any,
 ) -> Iterator[Service]:
     """A service of these artifacts."""
     access = Access(own) if own else None
     models = [_model(path, settings) for path in paths]
-    service = Service(models, limits or Limits(), access)
+    service = Service(models, limits or Limits(), access, wake)
     service.start()
     try:
         yield service
     finally:
         service.stop()
+
+
+@contextmanager
+def commanded(path: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Client]]:
+    """A service of an artifact as a command, killed in the end, and a client of it."""
+    command = [sys.executable, "-m", "autoglm.commands.runtime", "--model", str(path), "--port=0"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.startswith(f"serving {path.stem} on http://127.0.0.1:"), said
+            yield process, Client(int(said.rpartition(":")[2]))
+        finally:
+            process.kill()
 
 
 def _model(path: Path, settings: dict[str, Any]) -> Served:

@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +23,16 @@ from autoglm.serve.limits import Limits
 from autoglm.serve.model import Graph
 from autoglm.tensor import Array
 from tests.autoglm import small
-from tests.autoglm.serving import HEADER, Service, attack, binary, request, serving
+from tests.autoglm.serving import (
+    HEADER,
+    Client,
+    Service,
+    attack,
+    binary,
+    commanded,
+    request,
+    serving,
+)
 from tests.autoglm.small import bad, good, right, write
 
 INFER = "/v2/models/small/infer"
@@ -51,7 +58,7 @@ def outputs(answer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def infer(service: Service, rows: int, seed: int, timeout: str = "60") -> bool:
+def infer(service: Client, rows: int, seed: int, timeout: str = "60") -> bool:
     """Run the model once; whether the answer is right."""
     given = small.inputs(rows, seed)
     status, answer = service.ask(INFER, request(given), {"Request-Timeout": timeout})
@@ -73,6 +80,19 @@ def test_metadata_and_health(service: Service) -> None:
         assert content["platform"] == "0/cpu/onnxruntime"
         assert content["inputs"][0] == {"name": "x", "datatype": "FP32", "shape": [-1, 64]}
         assert service.ask(f"{path}/ready") == (200, {"name": "small", "ready": True})
+
+
+def test_an_answer_is_one_piece(service: Service) -> None:
+    """Head and body are sent together, as what waits for them is woken once."""
+    content = json.dumps(request(small.inputs())).encode()
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        for _ in range(20):
+            connection.sendall(head.encode() + content)
+            got, _, body = connection.recv(1 << 16).partition(b"\r\n\r\n")
+            assert got.startswith(b"HTTP/1.1 200")
+            assert f"content-length: {len(body)}".encode() in got.lower()
+            assert right(small.inputs(), outputs(json.loads(body)))
 
 
 def test_a_model_is_run(service: Service) -> None:
@@ -291,13 +311,7 @@ def test_memory_stays_bounded(service: Service) -> None:
 def test_it_ends_in_order(tmp_path: Path) -> None:
     """As a command: what is being answered is answered, and the status is 0."""
     path = write(tmp_path / "small.glm", [bad("slow", seconds=0.3)])
-    command = [sys.executable, "-m", "autoglm.commands.runtime", "--model", str(path), "--port=0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        assert said.startswith("serving small on http://127.0.0.1:"), said
-        service = Service.__new__(Service)
-        service.port, service.tls = int(said.rpartition(":")[2]), None
+    with commanded(path) as (process, service):
         with concurrent.futures.ThreadPoolExecutor(3) as clients:
             answers = [clients.submit(infer, service, 1, number) for number in range(3)]
             time.sleep(0.2)
