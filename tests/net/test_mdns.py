@@ -35,7 +35,7 @@ from . import crowd
 from .conftest import Lan
 from .device import PORT, device
 from .looking import QUICK, Looking
-from .namespaces import Host, Net, Process
+from .namespaces import Host, Net, Process, listener
 
 ID = "6f0c1f9e-8f5a-4b8b-9a86-5b1f1d8c1a11"
 LXI = ("Manufacturer=Acme", "Model=DMM 7", "SerialNumber=MY5304", "FirmwareVersion=1.2")
@@ -81,7 +81,8 @@ def test_we_see_what_others_announce(lan: Lan, tmp_path: Path) -> None:
         publish(lan.b, "broker", "_mqtt._tcp", 1883),
         publish(lan.b, "node", "_coap._udp", 5683),
     ]
-    with Looking(lan.c, MdnsScout(pace=QUICK)) as look:
+    broker_answers = lan.b.call(partial(listener, 1883))  # else it is lost in some seconds
+    with broker_answers, Looking(lan.c, MdnsScout(pace=QUICK)) as look:
         look.record(device_class="iio", state="reachable")
         iio = taken(look, "iio", libiio=f"ip:{lan.a.address}")
         assert iio.name == "iiod on a" and iio.host == "a.local" and iio.trust == "unverified"
@@ -104,8 +105,8 @@ def test_we_see_what_others_announce(lan: Lan, tmp_path: Path) -> None:
         assert len([r for r in look.roster.snapshot().records if r.serial == "MY5304"]) == 1
         lamp = look.record(name="lamp")
         assert lamp.identity == "mac 24:0a:c4:11:22:33" and lamp.model == "esp32dev"
-        broker = taken(look, "automation", mqtt=f"mqtt://{lan.b.address}:1883")
-        assert broker.name == "broker"
+        uri = f"mqtt://{lan.b.address}:1883"
+        assert taken(look, "automation", mqtt=uri).name == "broker"
         node = look.record(name="node")
         assert node.state == "announced"  # UDP: there is no connecting to it.
         published[-1].kill()
@@ -156,10 +157,11 @@ def test_ipv6_alone(lan: Lan) -> None:
             assert all(address.startswith("[f") for address in record.addresses)
             line = lan.a.run("avahi-browse", "-rpt", "_hal-device._tcp")
             assert f"=;eth0;IPv6;{ID}" in line and "IPv4" not in line
-            broker = publish(lan.a, "broker", "_mqtt._tcp", 1883)
-            uri = look.record(name="broker").properties["uri.mqtt"]
-            assert uri == f"mqtt://[{lan.a.address6}]:1883"
-            broker.kill()
+            with lan.a.call(partial(listener, 1883)):
+                broker = publish(lan.a, "broker", "_mqtt._tcp", 1883)
+                uri = look.record(name="broker").properties["uri.mqtt"]
+                assert uri == f"mqtt://[{lan.a.address6}]:1883"
+                broker.kill()
     finally:
         for host in hosts:
             host.run("ip", "addr", "add", f"{host.address}/24", "brd", "+", "dev", "eth0")
@@ -169,7 +171,8 @@ def test_an_address_that_comes_later(lan: Lan) -> None:
     """A service known by IPv6 alone is reached by IPv4 once that is told, without coming anew."""
     lan.a.run("ip", "addr", "del", f"{lan.a.address}/24", "dev", "eth0")
     back = ("ip", "addr", "add", f"{lan.a.address}/24", "brd", "+", "dev", "eth0")
-    with Looking(lan.c, MdnsScout(pace=QUICK)) as look:
+    answers = lan.a.call(partial(listener, 1883))
+    with answers, Looking(lan.c, MdnsScout(pace=QUICK)) as look:
         try:
             publish(lan.a, "broker", "_mqtt._tcp", 1883)
             first = look.record(name="broker")
