@@ -186,14 +186,19 @@ class Connection:
 
     def ask(self, message: bytes) -> None:
         self._socket.sendall(message)
-        data = self._socket.recv(1 << 16)
+        data = self._more()
         while b"\r\n\r\n" not in data:
-            data += self._socket.recv(1 << 16)
+            data += self._more()
         head, _, body = data.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200"), data
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
         while len(body) < length:
-            body += self._socket.recv(1 << 16)
+            body += self._more()
+
+    def _more(self) -> bytes:
+        data = self._socket.recv(1 << 16)
+        assert data, "the server has ended"
+        return data
 
     def close(self) -> None:
         self._socket.close()

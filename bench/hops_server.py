@@ -25,8 +25,7 @@ class Service(asyncio.Protocol):
     def __init__(self, link: socket.socket) -> None:
         self._link = link
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         asyncio.get_running_loop().add_reader(self._link, self._answer)
 
