@@ -248,9 +248,10 @@ def ours(model: Model, *options: str) -> Iterator[Server]:
 
 
 @contextmanager
-def peer_server(module: str, model: Model) -> Iterator[Server]:
+def peer_server(module: str, model: Model, *options: str) -> Iterator[Server]:
     port = _free_port()
-    with server(f"bench.{module}", str(model.source), str(port), port=port) as started:
+    command = [f"bench.{module}", str(model.source), str(port), *options]
+    with server(*command, port=port) as started:
         yield started
 
 
@@ -264,17 +265,18 @@ def served_rows(model: Model, *options: str) -> list[Row]:
     session = model.session()
     path = f"/v2/models/{model.name}/infer"
     asked = {"binary": request_in_binary(path, model.inputs), "json": request(path, model.inputs)}
-    peers = {"fastapi": ("fastapi_server", request("/infer", model.inputs))}
+    peers = {"fastapi": (["fastapi_server"], request("/infer", model.inputs))}
     if model.short:
-        peers["two processes alone"] = ("hops_server", asked["binary"])
+        peers["two processes alone"] = (["hops_server"], asked["binary"])
+        peers["they and uvicorn"] = (["hops_server", "uvicorn"], asked["binary"])
     with ExitStack() as stack:
         server = stack.enter_context(ours(model, *options))
         contestants: dict[str, Contestant] = {"bare call": partial(session.run, None, model.inputs)}
         for form, message in asked.items():
             contestants[form] = partial(stack.enter_context(server.client()).ask, message)
         processes = [server.process]
-        for name, (module, message) in peers.items():
-            theirs = stack.enter_context(peer_server(module, model))
+        for name, ((module, *rest), message) in peers.items():
+            theirs = stack.enter_context(peer_server(module, model, *rest))
             contestants[name] = partial(stack.enter_context(theirs.client()).ask, message)
             processes.append(theirs.process)
         found = medians(

@@ -1,40 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The least a server can do that runs a model in another process.
+"""The least that a server can do which runs a model in another process.
 
-``python -m bench.hops_server MODEL PORT``: whatever comes is a request, nothing is read of it, the
-model runs on inputs of its own, and the answer is always the same. What it takes is the price of
-the two processes on this machine, to which HTTP, arrays and bounds are yet to be added.
+``python -m bench.hops_server MODEL PORT [uvicorn]``: whatever comes is a request, nothing is read
+of it, the model runs on inputs of its own, and the answer is always the same. What that takes is
+the price of two processes on this machine, with uvicorn that of HTTP too. Arrays, bounds and
+deadlines come on top of it.
 """
+
+from __future__ import annotations
 
 import asyncio
 import os
 import socket
 import sys
+from typing import Any
 
 import numpy as np
 import onnxruntime
+import uvicorn
 import uvloop
 
 BODY = b"{}"
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
-
-
-class Service(asyncio.Protocol):
-    """One connection; requests come one after the other."""
-
-    def __init__(self, link: socket.socket) -> None:
-        self._link = link
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._transport = transport
-        asyncio.get_running_loop().add_reader(self._link, self._answer)
-
-    def data_received(self, data: bytes) -> None:
-        self._link.send(b"run")
-
-    def _answer(self) -> None:
-        self._link.recv(16)
-        self._transport.write(ANSWER)
+LENGTH = str(len(BODY)).encode()
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: %s\r\n\r\n%s" % (LENGTH, BODY)
 
 
 def work(model: str, link: socket.socket) -> None:
@@ -52,19 +40,71 @@ def work(model: str, link: socket.socket) -> None:
         link.send(b"done")
 
 
-async def serve(port: int, link: socket.socket) -> None:
-    """Until it is killed."""
-    link.setblocking(False)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Service(link), "127.0.0.1", port)
+class Worker:
+    """The other process, for one request after the other."""
+
+    def __init__(self, link: socket.socket) -> None:
+        link.setblocking(False)
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(link, self._done)
+
+    def run(self) -> asyncio.Future[None]:
+        self._link.send(b"run")
+        self._answer = self._loop.create_future()
+        return self._answer
+
+    def _done(self) -> None:
+        self._link.recv(16)
+        self._answer.set_result(None)
+
+
+class Bare(asyncio.Protocol):
+    """A connection without HTTP."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._worker.run().add_done_callback(lambda _: self._transport.write(ANSWER))
+
+
+async def bare(port: int, link: socket.socket) -> None:
+    worker = Worker(link)
+    server = await asyncio.get_running_loop().create_server(lambda: Bare(worker), "127.0.0.1", port)
     await server.serve_forever()
 
 
-if __name__ == "__main__":
+async def with_uvicorn(port: int, link: socket.socket) -> None:
+    worker = Worker(link)
+
+    async def application(_scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await worker.run()
+        headers = [(b"content-length", LENGTH)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": BODY})
+
+    config = uvicorn.Config(
+        application, "127.0.0.1", port, lifespan="off", log_config=None, access_log=False
+    )
+    await uvicorn.Server(config).serve()
+
+
+def main(model: str, port: str, how: str = "") -> None:
+    """Serve until killed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ours.close()
-        work(sys.argv[1], theirs)
+        work(model, theirs)
         os._exit(0)
     theirs.close()
-    uvloop.run(serve(int(sys.argv[2]), ours))
+    uvloop.run((with_uvicorn if how else bare)(int(port), ours))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
