@@ -270,11 +270,11 @@ def served_rows(model: Model, *options: str) -> list[Row]:
         peers["two processes alone"] = (["hops_server"], asked["binary"])
         peers["they and uvicorn"] = (["hops_server", "uvicorn"], asked["binary"])
     with ExitStack() as stack:
-        server = stack.enter_context(ours(model, *options))
+        service = stack.enter_context(ours(model, *options))
         contestants: dict[str, Contestant] = {"bare call": partial(session.run, None, model.inputs)}
         for form, message in asked.items():
-            contestants[form] = partial(stack.enter_context(server.client()).ask, message)
-        processes = [server.process]
+            contestants[form] = partial(stack.enter_context(service.client()).ask, message)
+        processes = [service.process]
         for name, ((module, *rest), message) in peers.items():
             theirs = stack.enter_context(peer_server(module, model, *rest))
             contestants[name] = partial(stack.enter_context(theirs.client()).ask, message)
