@@ -13,7 +13,7 @@ import asyncio
 class Joined:
     """Sends two pieces that are written at once as one.
 
-    It has the methods that uvicorn calls.
+    It has the methods that uvicorn calls, and belongs to the thread of the event loop.
 
     Args:
         transport: Of the connection.
