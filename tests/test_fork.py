@@ -5,36 +5,15 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
-import traceback
 import warnings
-from collections.abc import Callable
 
 import pytest
 
 import hal
 from tests.conftest import Line
+from tests.forked import IS_THREADED, in_child
 
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-
-
-def in_child(call: Callable[[], None]) -> str:
-    """Run ``call`` in a forked child; what it raised, "" when nothing."""
-    inside, outside = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(20)
-        try:
-            call()
-        except BaseException:  # noqa: BLE001 - told to the parent
-            os.write(outside, traceback.format_exc().encode())
-        os._exit(0)
-    os.close(outside)
-    with os.fdopen(inside, "rb") as pipe:
-        text = pipe.read().decode()
-    _, status = os.waitpid(pid, 0)
-    assert status == 0, f"the child died: {status}"
-    return text
+pytestmark = pytest.mark.filterwarnings(IS_THREADED)
 
 
 def test_every_call_in_the_child_says_why(loopback: hal.Device) -> None:

@@ -18,7 +18,7 @@ from zeroconf import (
     ServiceStateChange,
 )
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
-from zeroconf.const import _TYPE_PTR
+from zeroconf.const import _TYPE_A, _TYPE_AAAA, _TYPE_PTR
 
 from .. import proof
 from ..liveness import Endpoint, Liveness, Pace
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from zeroconf import RecordUpdate, Zeroconf
 
 DOMAIN = ".local."
+
+_ADDRESSES = (_TYPE_A, _TYPE_AAAA)
 
 GRACE = 5.0
 """Seconds that a link's devices have to be heard again when its addresses have changed."""
@@ -164,7 +166,7 @@ class _Browser:
                 self._question = DNSQuestionType.QM if port_is_shared() else None
                 async with segment(self.link, self.gate) as mdns:
                     self._trouble("")
-                    mdns.zeroconf.async_add_listener(_Refreshes(self), None)
+                    mdns.zeroconf.async_add_listener(_Refreshes(self, mdns.zeroconf), None)
                     await self._work(mdns, before)
                 before = set()
         finally:
@@ -239,6 +241,12 @@ class _Browser:
             self._resolved(known, info)
         elif not known.resolved:
             self._ask(name)
+
+    def _told_again(self, zeroconf: Zeroconf, name: str) -> None:
+        """What a service lacked may be in zeroconf's cache now."""
+        known = self.names.get(self._key(name))
+        if known is not None:
+            self._changed(zeroconf, known.type, name, ServiceStateChange.Updated)
 
     def _removed(self, name: str) -> None:
         known = self.names.pop(self._key(name), None)
@@ -332,6 +340,8 @@ class _Browser:
             kind = DNSQuestionType.QM if known.tries else self._question
             if await info.async_request(mdns.zeroconf, self.bounds.timeout * 1000, kind):
                 if known.key in self.names:
+                    # It reads a packet in its order; an address before its service is missed.
+                    info.load_from_cache(mdns.zeroconf)
                     self._resolved(known, info)
                 continue
             known.tries += 1
@@ -354,13 +364,29 @@ def _named(kind: str, name: str) -> AsyncServiceInfo | None:
 
 
 class _Refreshes(RecordUpdateListener):
-    """Hears of services that announce themselves again, which is no change to a browser."""
+    """Hears what is told again, which is no change to a browser.
 
-    def __init__(self, browser: _Browser) -> None:
+    A service that announces itself again is looked after at once. An address that had expired, but
+    was not thrown away yet (zeroconf does so every 10 s), is one that its services lack.
+    """
+
+    def __init__(self, browser: _Browser, zeroconf: Zeroconf) -> None:
         self._browser = browser
+        self._zeroconf = zeroconf
+        self._back: set[str] = set()
 
     def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
         browser = self._browser
         for update in records:
-            if update.new.type == _TYPE_PTR and update.old and not update.new.is_expired(now):
+            if update.old is None or update.new.is_expired(now):
+                continue
+            if update.new.type == _TYPE_PTR:
                 browser.liveness.hurry(browser._key(update.new.alias))  # type: ignore[attr-defined]
+            elif update.new.type in _ADDRESSES and update.old.is_expired(now):
+                self._back.add(update.new.name)
+
+    def async_update_records_complete(self) -> None:
+        for host in self._back:
+            for service in self._zeroconf.cache.async_entries_with_server(host):
+                self._browser._told_again(self._zeroconf, service.name)
+        self._back.clear()

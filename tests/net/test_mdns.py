@@ -6,17 +6,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
-from zeroconf._dns import DNSPointer, DNSText
+from zeroconf._dns import DNSAddress, DNSPointer, DNSRecord, DNSService, DNSText
+from zeroconf._protocol.incoming import DNSIncoming
 from zeroconf._protocol.outgoing import DNSOutgoing
-from zeroconf.const import _FLAGS_AA, _FLAGS_QR_RESPONSE, _TYPE_PTR, _TYPE_TXT
+from zeroconf.const import (
+    _FLAGS_AA,
+    _FLAGS_QR_RESPONSE,
+    _TYPE_A,
+    _TYPE_AAAA,
+    _TYPE_PTR,
+    _TYPE_SRV,
+    _TYPE_TXT,
+)
 
 from hal.discovery import txt
 from hal.discovery.announcement import Announcement
@@ -35,9 +46,11 @@ from . import crowd
 from .conftest import Lan
 from .device import PORT, device
 from .looking import QUICK, Looking
-from .namespaces import Host, Net, Process, listener
+from .namespaces import PATIENCE, Host, Net, Process, listener
 
+RESPONSE = _FLAGS_QR_RESPONSE | _FLAGS_AA
 ID = "6f0c1f9e-8f5a-4b8b-9a86-5b1f1d8c1a11"
+NAME = f"{ID}.{crowd.TYPE}"
 LXI = ("Manufacturer=Acme", "Model=DMM 7", "SerialNumber=MY5304", "FirmwareVersion=1.2")
 
 
@@ -182,20 +195,95 @@ def test_an_address_that_comes_later(lan: Lan) -> None:
         taken(look, "automation", mqtt=f"mqtt://{lan.a.address}:1883")
 
 
+@dataclass(frozen=True)
+class Board:
+    """What a device on a host tells, record by record (RFC 6762, section 10)."""
+
+    on: Host
+
+    def pointer(self) -> DNSRecord:
+        return DNSPointer(crowd.TYPE, _TYPE_PTR, 1, 4500, NAME)
+
+    def service(self) -> tuple[DNSRecord, DNSRecord]:
+        text = b"".join(bytes([len(s)]) + s for s in (b"txtvers=1", b"id=" + ID.encode()))
+        return (
+            DNSService(NAME, _TYPE_SRV, crowd.UNIQUE, 120, 0, 0, PORT, "board.local."),
+            DNSText(NAME, _TYPE_TXT, crowd.UNIQUE, 4500, text),
+        )
+
+    def ipv4(self, ttl: int = 120) -> DNSRecord:
+        packed = socket.inet_aton(self.on.address)
+        return DNSAddress("board.local.", _TYPE_A, crowd.UNIQUE, ttl, packed)
+
+    def ipv6(self) -> DNSRecord:
+        packed = socket.inet_pton(socket.AF_INET6, self.on.address6)
+        return DNSAddress("board.local.", _TYPE_AAAA, crowd.UNIQUE, 120, packed)
+
+    def addresses(self) -> set[str]:
+        return {f"{self.on.address}:{PORT}", f"[{self.on.address6}]:{PORT}"}
+
+
+def say(sock: socket.socket, *records: DNSRecord) -> None:
+    """Send a packet with these records, in this order."""
+    out = DNSOutgoing(RESPONSE)
+    for record in records:
+        out.add_answer_at_time(record, 0)
+    sock.sendto(out.packets()[0], (crowd.GROUP, crowd.PORT))
+
+
+def tell(host: Host, *records: DNSRecord) -> None:
+    """Send a packet from a host."""
+
+    def work() -> None:
+        with crowd.speaker(host.address) as sock:
+            say(sock, *records)
+
+    host.call(work)
+
+
+def asked(sock: socket.socket, name: str) -> None:
+    """Wait until somebody asks for a name."""
+    sock.settimeout(PATIENCE)
+    while all(question.name != name for question in DNSIncoming(sock.recv(9000)).questions):
+        pass
+
+
+def test_addresses_in_any_order(lan: Lan) -> None:
+    """Records of a packet have no order: an address before the service that it is of is heard."""
+    board = Board(lan.c)
+
+    def answers() -> None:
+        with crowd.speaker(lan.c.address) as sock:
+            say(sock, board.pointer())
+            asked(sock, NAME)
+            say(sock, board.ipv4(), *board.service(), board.ipv6())
+
+    with Looking(lan.d, MdnsScout(pace=QUICK)) as look, device(lan.a) as other:
+        look.record(id=other.id)  # It listens.
+        lan.c.call(answers)
+        assert set(look.record(id=ID).addresses) == board.addresses()
+
+
+def test_an_address_that_had_expired(lan: Lan) -> None:
+    """It is heard again, by a service that came when it had expired and was still remembered."""
+    board = Board(lan.c)
+
+    with Looking(lan.d, MdnsScout(pace=QUICK)) as look, device(lan.a) as other:
+        look.record(id=other.id)  # It listens.
+        tell(lan.c, board.ipv4(ttl=1))
+        time.sleep(1.5)
+        tell(lan.c, board.pointer(), *board.service(), board.ipv6())
+        assert look.record(id=ID).addresses == (f"[{lan.c.address6}]:{PORT}",)
+        tell(lan.c, board.ipv4())
+        look.until(lambda s: board.addresses() in [set(r.addresses) for r in s.records])
+
+
 def test_a_service_that_has_no_address(lan: Lan) -> None:
     """Only its name is announced: it is asked for, and then told."""
-    out = DNSOutgoing(_FLAGS_QR_RESPONSE | _FLAGS_AA)
-    pointer = DNSPointer(crowd.TYPE, _TYPE_PTR, 1, 120, f"{ID}.{crowd.TYPE}")
-    out.add_answer_at_time(pointer, 0)
-
-    def say() -> None:
-        with crowd.speaker(lan.c.address) as sock:
-            sock.sendto(out.packets()[0], (crowd.GROUP, crowd.PORT))
-
     bounds = Bounds(timeout=0.2, tries=1)
     with Looking(lan.d, MdnsScout(pace=QUICK, bounds=bounds)) as look, device(lan.a) as other:
         look.record(id=other.id)  # It listens.
-        lan.c.call(say)
+        tell(lan.c, Board(lan.c).pointer())
         assert f"mdns eth0 {ID}" in look.problem("nobody answers for its address")
         assert [record.id for record in look.roster.snapshot().records] == [other.id]
 
@@ -310,17 +398,9 @@ def test_two_take_one_name_at_once(lan: Lan) -> None:
     """Who hears another under its name tells of it, and with the greater `boot` gives way."""
     with device(lan.c, "Board", ID, boot="ffffffff") as own:
         text = txt.DeviceText(ID, boot="00000000").encode()
-        out = DNSOutgoing(_FLAGS_QR_RESPONSE | _FLAGS_AA)
-        name = f"{ID}._hal-device._tcp.local."
-        out.add_answer_at_time(DNSText(name, _TYPE_TXT, crowd.UNIQUE, 4500, text), 0)
-
-        def say() -> None:
-            with crowd.speaker(lan.d.address) as sock:
-                sock.sendto(out.packets()[0], (crowd.GROUP, crowd.PORT))
-
         browser = lan.a.popen("avahi-browse", "-p", "_hal-device._tcp")
         browser.expect(f"+;eth0;IPv4;{ID}")
-        lan.d.call(say)
+        tell(lan.d, DNSText(NAME, _TYPE_TXT, crowd.UNIQUE, 4500, text))
         browser.expect(f"-;eth0;IPv4;{ID}")
         assert any("clone" in cause for _, cause in own.troubles)
         browser.kill()
