@@ -3,16 +3,20 @@
 
 Peers run as their own documentation says to: ONNX Runtime and OpenVINO on the source file with
 their defaults for latency, PyTorch eagerly with inference_mode. IREE and TVM have no defaults that
-are of use; they are compiled with what our back ends tell them. How fast an engine is depends on
-where its memory happens to lie, by several percent here: each is loaded `_LOADS` times, ours too.
+are of use; they are compiled with what our back ends tell them.
+
+How fast an engine is depends on where its memory happens to lie, by a tenth and more here: so each
+turn loads its model anew, and a figure is the median of loads. Those that are near ours take
+`_LOADS` turns, the others `_FEW`. The note gives the range in which the ratio lies by 95 per cent.
 """
 
 from __future__ import annotations
 
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -32,13 +36,14 @@ from autoglm.target import Target
 from autoglm.tensor import Array
 from tests.autoglm import models
 
-from .rounds import Contestant, Row, medians, quiet
+from .rounds import Contestant, Row, quiet
 
 GOAL = "<= 1.02"
 OURS = "ours"
-_LOADS = 5
-_TURN = 0.05  # seconds of each turn
-_TOGETHER = 40.0  # seconds of all turns
+_LOADS, _FEW = 101, 5
+_TURN = 0.05  # seconds of the calls of a turn
+_TOGETHER = 240.0  # seconds of all turns of a model
+_NEAR = 1.5  # times ours: more turns of a peer that slow tell nothing
 _HOPELESS = 10.0  # times ours: for a peer that slow one call is enough
 
 Inputs = Mapping[str, Array]
@@ -71,14 +76,16 @@ def _row(name: str, source: Path, pins: Pins, folder: Path) -> Row:
     inputs = seeded(ready.inputs, extents(ready.inputs, {}), 0, index_limits(ready.path))
     once, missing = _try(_peers(artifact, source, ready.path, pins, folder), inputs)
     near = {name: peer for name, (peer, took) in once.items() if took < _HOPELESS * once[OURS][1]}
-    loads = [_times({name: peer(inputs) for name, peer in near.items()}) for _ in range(_LOADS)]
+    loads = _turns(near, inputs)
     taken = {name: took for name, (_, took) in once.items()}
-    taken |= {name: statistics.median(each[name] for each in loads) for name in near}
+    taken |= {name: statistics.median(each) for name, each in loads.items()}
     theirs = {peer: taken[peer] / 1e6 for peer in taken if peer != OURS}
     chosen = next(each for each in report.candidates if each.chosen)
     best = min(theirs, key=lambda peer: theirs[peer])
-    against = f"{taken[OURS] / taken['onnxruntime']:.3f} of onnxruntime"
-    told = f"{chosen.program.engine}, {chosen.threads} threads; best peer {best}; {against}"
+    told = [f"{chosen.program.engine}, {chosen.threads} threads; {len(loads[OURS])} loads"]
+    for peer in dict.fromkeys((best, "onnxruntime")):
+        low, high = _range(loads[OURS], loads[peer])
+        told.append(f"{taken[OURS] / taken[peer]:.3f} ({low:.3f} to {high:.3f}) of {peer}")
     return Row(
         name,
         taken[OURS] / 1e6,
@@ -86,7 +93,7 @@ def _row(name: str, source: Path, pins: Pins, folder: Path) -> Row:
         GOAL,
         taken[OURS] / 1e6 / theirs[best],
         "ms",
-        "; ".join([told, *missing]),
+        "; ".join([*told, *missing]),
     )
 
 
@@ -106,12 +113,40 @@ def _try(
     return once, missing
 
 
-def _times(contestants: Mapping[str, Contestant]) -> dict[str, float]:
-    """Medians, in nanoseconds."""
-    once = [_once(call) for call in contestants.values()]
-    batch = max(2, round(_TURN / min(once) * 1e9))
-    rounds = max(7, min(101, round(_TOGETHER / _LOADS * 1e9 / ((batch + 1) * sum(once)))))
-    return medians(contestants, rounds=rounds, batch=batch, warm=1, before=quiet)
+def _turns(peers: Mapping[str, Peer], inputs: Inputs) -> dict[str, list[float]]:
+    """Nanoseconds of a call, one figure a load; who is far from ours after `_FEW` turns retires."""
+    taken: dict[str, list[float]] = {name: [] for name in peers}
+    order, shuffle = list(peers), random.Random(7).shuffle
+    until = time.monotonic() + _TOGETHER
+    for turn in range(_LOADS):
+        if turn == _FEW:
+            middle = {name: statistics.median(each) for name, each in taken.items()}
+            order = [name for name in order if middle[name] < _NEAR * middle[OURS]]
+        if turn > _FEW and time.monotonic() > until:
+            break
+        shuffle(order)
+        for name in order:
+            taken[name].append(_turn(peers[name](inputs)))
+    return taken
+
+
+def _turn(call: Contestant) -> float:
+    """Median nanoseconds of a call of what was just loaded."""
+    quiet()
+    call()
+    calls = max(3, min(200, round(_TURN * 1e9 / _once(call))))
+    return statistics.median(_once(call) for _ in range(calls))
+
+
+def _range(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Of the ratio of medians, by 95 per cent (the bootstrap's percentiles)."""
+    again = np.random.default_rng(7)
+    medians = [
+        np.median(again.choice(np.asarray(each), (2000, len(each))), axis=1)
+        for each in (ours, theirs)
+    ]
+    low, high = np.percentile(medians[0] / medians[1], [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _once(call: Contestant) -> float:

@@ -32,14 +32,24 @@ def pytest_configure() -> None:
 BUILT = ("test_abi.py", "test_aarch64.py", "test_c_suites.py", "test_lint.py")
 """Files of tests that need what is built ahead."""
 
+LATE = ("packaging", "autoglm")
+"""Folders whose tests come before those, in this order.
+
+Packages are made ahead, too. Tests of autoglm load engines of models: a process that has grown to a
+gigabyte forks slowly.
+"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those that need a compiler behind the others, beside which it works meanwhile.
+    """Put what waits for long work behind the tests beside which that is done."""
 
-    Just before them come those that load engines of models: a process that has grown to a gigabyte
-    forks slowly.
-    """
-    items.sort(key=lambda item: (item.path.name in BUILT, item.path.parent.name == "autoglm"))
+    def turn(item: pytest.Item) -> int:
+        if item.path.name in BUILT:
+            return len(LATE) + 1
+        folder = item.path.parent.name
+        return LATE.index(folder) + 1 if folder in LATE else 0
+
+    items.sort(key=turn)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -55,6 +65,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from tests.lab.aarch64.boot import boot_ahead  # in a guest nobody needs it
 
         boot_ahead()
+    if any(item.path.parent.name == "packaging" for item in session.items):
+        from tests.packaging.environments import make_ahead
+
+        make_ahead()
     for configuration, names in builds.items():
         build_ahead(configuration)
         if names:

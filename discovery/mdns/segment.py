@@ -53,8 +53,10 @@ async def segment(link: Interface, gate: Gate) -> AsyncIterator[AsyncZeroconf]:
         gate.guard(mdns)
         yield mdns
     finally:
-        await mdns.async_close()
-        await end((started,))
+        try:
+            await mdns.async_close()
+        finally:
+            await end((started,))
 
 
 def port_is_shared() -> bool:

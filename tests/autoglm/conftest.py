@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Artifacts that many tests use, compiled once."""
+"""Artifacts that many tests use, compiled once; and where these tests run.
+
+When others are to run as well, these run beside them: engines keep a processor busy for minutes.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from autoglm import compiler
 from autoglm.cases import Check
 from autoglm.commands.compile import cli as compile_command
 from autoglm.ready import Pins
+from tests.beside import Beside
 
 from . import models
 
@@ -30,6 +34,37 @@ BY_OPENVINO = {"silero_vad", "ocr_classifier", "minilm"}
 """What OpenVINO is tried on besides: what it cannot do, is faster with, and has int8 weights."""
 
 Compile = Callable[[str], Path]
+
+FOLDER = Path(__file__).parent
+_beside = pytest.StashKey[Beside]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let them begin when what is done ahead is done."""
+    ours = [item for item in session.items if item.path.is_relative_to(FOLDER)]
+    if not ours or len(ours) == len(session.items) or session.config.option.collectonly:
+        return
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(0))  # its limit is kept there
+    session.config.stash[_beside] = Beside(session.config, ours)
+    session.config.stash[_beside].begin()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Give the reports of a test that runs beside."""
+    beside = item.config.stash.get(_beside, None)
+    if beside is None:
+        return None
+    beside.pass_on(item)
+    return True
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave nothing running."""
+    if beside := session.config.stash.get(_beside, None):
+        beside.stop()
 
 
 @pytest.fixture(scope="session")

@@ -60,10 +60,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     if lab is None or not item.path.is_relative_to(FOLDER):
         return None
     lab.start()
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in lab.reports(item):
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    lab.pass_on(item)
     return True
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.native import NOTHING, ROOT, run
 
-from .conftest import Environment
+from .environments import Environment
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.native import NOTHING, ROOT, run
 from tests.needs import find
 
-from .conftest import CACHED
+from .environments import CACHED
 
 pytestmark = pytest.mark.timeout(600)
 

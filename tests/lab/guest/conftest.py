@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the tests in the guest, and how their reports get out of it.
+"""Fixtures of the tests in the guest, and an end to those that hang.
 
-The host loads this file too, to collect the tests; only where ``HAL_LAB_EXCHANGE`` names the
-exchange folder do the hooks do anything.
+The host loads this file too, to collect the tests.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -16,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.reporter import EXCHANGE
+
 from .devices import GpioSim, Led, Module, pmem_block, spi_defaults
 from .host import Host
 from .limit import LIMIT, limit_of
-
-_exchange = os.environ.get("HAL_LAB_EXCHANGE")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,14 +32,8 @@ def pytest_runtest_setup() -> None:
         pytest.fail("this test runs in a lab guest only (see tests/lab/README.md)", pytrace=False)
 
 
-if _exchange:
-    _reports = (Path(_exchange) / "reports.jsonl").open("a")
-    _selected = set(json.loads((Path(_exchange) / "selected.json").read_text()))
+if os.environ.get(EXCHANGE):
     _console = open("/dev/console", "w")  # noqa: SIM115 - as long as the process
-
-    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-        """Keep those tests that the host selected."""
-        items[:] = [item for item in items if item.nodeid in _selected]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
@@ -51,22 +43,6 @@ if _exchange:
             return (yield)
         finally:
             faulthandler.cancel_dump_traceback_later()
-
-    class Reporter:
-        """Hands each report to the host as soon as it is made."""
-
-        def __init__(self, config: pytest.Config) -> None:
-            self._config = config
-
-        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-            hook = self._config.hook.pytest_report_to_serializable
-            data = hook(config=self._config, report=report)
-            _reports.write(json.dumps(data, default=str) + "\n")
-            _reports.flush()
-
-    def pytest_sessionstart(session: pytest.Session) -> None:
-        """Report to the host."""
-        session.config.pluginmanager.register(Reporter(session.config))
 
 
 @pytest.fixture(scope="session")
