@@ -55,7 +55,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Give the reports of a test that runs beside."""
     beside = item.config.stash.get(_beside, None)
-    if beside is None:
+    if beside is None or not item.path.is_relative_to(FOLDER):
         return None
     beside.pass_on(item)
     return True
