@@ -42,7 +42,7 @@ GOAL = "<= 1.02"
 OURS = "ours"
 _LOADS, _FEW = 101, 5
 _TURN = 0.05  # seconds of the calls of a turn
-_TOGETHER = 240.0  # seconds of all turns of a model
+_TOGETHER = 150.0  # seconds of all turns of a model
 _NEAR = 1.5  # times ours: more turns of a peer that slow tell nothing
 _HOPELESS = 10.0  # times ours: for a peer that slow one call is enough
 

@@ -138,7 +138,7 @@ def test_a_call_that_wants_too_much_memory(tmp_path: Path) -> None:
 
 def test_who_has_gone_is_not_served(tmp_path: Path) -> None:
     async def main() -> None:
-        async with working(tmp_path, bad("slow", seconds=0.3)) as worker:
+        async with working(tmp_path, bad("slow", seconds=0.8)) as worker:
             first = asyncio.ensure_future(worker.call(small.inputs()))
             second = asyncio.ensure_future(worker.call(small.inputs()))
             third = asyncio.ensure_future(worker.call(small.inputs(1, 3)))
@@ -147,7 +147,7 @@ def test_who_has_gone_is_not_served(tmp_path: Path) -> None:
             begin = asyncio.get_running_loop().time()
             await first
             assert right(small.inputs(1, 3), await third)
-            assert asyncio.get_running_loop().time() - begin < 0.8  # two calls, not three
+            assert asyncio.get_running_loop().time() - begin < 2.2  # two calls, not three
             assert second.cancelled() and worker.waiting == 0
 
     asyncio.run(main())
