@@ -33,11 +33,7 @@ BUILT = ("test_abi.py", "test_aarch64.py", "test_c_suites.py", "test_lint.py")
 """Files of tests that need what is built ahead."""
 
 LATE = ("packaging", "autoglm")
-"""Folders whose tests come before those, in this order.
-
-Packages are made ahead, too. Tests of autoglm load engines of models: a process that has grown to a
-gigabyte forks slowly.
-"""
+"""Folders whose tests come just before those: packages are made ahead, and models run beside."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

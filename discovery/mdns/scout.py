@@ -340,7 +340,7 @@ class _Browser:
             kind = DNSQuestionType.QM if known.tries else self._question
             if await info.async_request(mdns.zeroconf, self.bounds.timeout * 1000, kind):
                 if known.key in self.names:
-                    # It reads a packet in its order; an address before its service is missed.
+                    # Of a packet it has missed the addresses before the service; the cache has all.
                     info.load_from_cache(mdns.zeroconf)
                     self._resolved(known, info)
                 continue
