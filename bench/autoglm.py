@@ -5,9 +5,10 @@ Peers run as their own documentation says to: ONNX Runtime and OpenVINO on the s
 their defaults for latency, PyTorch eagerly with inference_mode. IREE and TVM have no defaults that
 are of use; they are compiled with what our back ends tell them.
 
-How fast an engine is depends on where its memory happens to lie, by a tenth and more here: so each
-turn loads its model anew, and a figure is the median of loads. Those that are near ours take
-`_LOADS` turns, the others `_FEW`. The note gives the range in which the ratio lies by 95 per cent.
+How fast an engine is depends on where its memory happens to lie, and on the minute: by a tenth and
+more here. So each turn loads its model anew, and a ratio is the median of those of turns that were
+taken one after the other. Those that are near ours take `_LOADS` turns, the others `_FEW`. The note
+gives the range in which the ratio lies by 95 per cent.
 """
 
 from __future__ import annotations
@@ -76,25 +77,17 @@ def _row(name: str, source: Path, pins: Pins, folder: Path) -> Row:
     inputs = seeded(ready.inputs, extents(ready.inputs, {}), 0, index_limits(ready.path))
     once, missing = _try(_peers(artifact, source, ready.path, pins, folder), inputs)
     near = {name: peer for name, (peer, took) in once.items() if took < _HOPELESS * once[OURS][1]}
-    loads = _turns(near, inputs)
-    taken = {name: took for name, (_, took) in once.items()}
-    taken |= {name: statistics.median(each) for name, each in loads.items()}
+    loads = {name: [took] for name, (_, took) in once.items()} | _turns(near, inputs)
+    taken = {name: statistics.median(each) for name, each in loads.items()}
     theirs = {peer: taken[peer] / 1e6 for peer in taken if peer != OURS}
     chosen = next(each for each in report.candidates if each.chosen)
     best = min(theirs, key=lambda peer: theirs[peer])
     told = [f"{chosen.program.engine}, {chosen.threads} threads; {len(loads[OURS])} loads"]
     for peer in dict.fromkeys((best, "onnxruntime")):
-        low, high = _range(loads[OURS], loads[peer])
-        told.append(f"{taken[OURS] / taken[peer]:.3f} ({low:.3f} to {high:.3f}) of {peer}")
-    return Row(
-        name,
-        taken[OURS] / 1e6,
-        theirs,
-        GOAL,
-        taken[OURS] / 1e6 / theirs[best],
-        "ms",
-        "; ".join([*told, *missing]),
-    )
+        ratio, low, high = _ratio(loads[OURS], loads[peer])
+        told.append(f"{ratio:.3f} ({low:.3f} to {high:.3f}) of {peer}")
+    ratio, *_ = _ratio(loads[OURS], loads[best])
+    return Row(name, taken[OURS] / 1e6, theirs, GOAL, ratio, "ms", "; ".join([*told, *missing]))
 
 
 def _try(
@@ -138,15 +131,13 @@ def _turn(call: Contestant) -> float:
     return statistics.median(_once(call) for _ in range(calls))
 
 
-def _range(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
-    """Of the ratio of medians, by 95 per cent (the bootstrap's percentiles)."""
-    again = np.random.default_rng(7)
-    medians = [
-        np.median(again.choice(np.asarray(each), (2000, len(each))), axis=1)
-        for each in (ours, theirs)
-    ]
-    low, high = np.percentile(medians[0] / medians[1], [2.5, 97.5])
-    return float(low), float(high)
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """Median ratio of turns, and the range of it by 95 per cent (the bootstrap's percentiles)."""
+    turns = min(len(ours), len(theirs))
+    ratios = np.divide(ours[:turns], theirs[:turns])
+    again = np.random.default_rng(7).choice(ratios, (2000, turns))
+    low, high = np.percentile(np.median(again, axis=1), [2.5, 97.5])
+    return float(np.median(ratios)), float(low), float(high)
 
 
 def _once(call: Contestant) -> float:
