@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from tests.native import ROOT
+from tests.samples import OUTCOMES
 
 CONFTEST = """
 import pytest
@@ -46,25 +47,14 @@ def test_here():
     print("here", os.getpid())
 """
 
-AWAY = """
-import os, pytest
+AWAY = f"""
+{OUTCOMES}
 
 def test_passes():
     print("away", os.getpid())
 
-def test_fails():
-    print("said before")
-    assert 6 * 7 == 41
-
-def test_is_skipped():
-    pytest.skip("for this reason")
-
 def test_not_selected():
     os._exit(9)
-
-@pytest.mark.parametrize("word", ["a b", "c::d"])
-def test_selected(word):
-    pass
 """
 
 DIES = """

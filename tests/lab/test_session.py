@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.samples import OUTCOMES
+
 from .prepare import LabUnavailable, prepare
 from .vm import ROOT
 
@@ -30,24 +32,13 @@ tests.lab.machine.x86_64 = lambda folder: replace(x86_64(folder), setup=None)  #
 pytest_plugins = ["tests.lab.conftest", "tests.lab.guest.conftest"]
 """
 
-TESTS = """
-import os, pathlib, pytest
+TESTS = f"""
+{OUTCOMES}
 
 def test_passes():
     assert os.environ["HAL_LAB"] == "1"
 
-def test_fails():
-    print("said before")
-    assert 6 * 7 == 41
-
-def test_is_skipped():
-    pytest.skip("for this reason")
-
 def test_not_selected():
-    pass
-
-@pytest.mark.parametrize("word", ["a b", "c::d"])
-def test_selected(word):
     pass
 
 def test_panics():
