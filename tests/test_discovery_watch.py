@@ -26,6 +26,7 @@ from hal.discovery.query import Query
 from hal.discovery.search import QUIET
 
 from . import hotplug
+from .forked import IS_THREADED, in_child
 from .needs import needs
 
 DEVICE = Record(id="d", identity="test", name="dev", device_class="remote", sources=("test",))
@@ -234,17 +235,22 @@ def test_watch_shows_this_machine() -> None:
     assert watch.next() is None
 
 
+@pytest.mark.filterwarnings(IS_THREADED)
 def test_a_watch_leaves_nothing_behind() -> None:
-    with hal.watch(network=False) as watch:
-        news(watch)
-    threads, descriptors = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
-    for _ in range(3):
+    def child() -> None:
+        """Where nobody else opens files meanwhile."""
         with hal.watch(network=False) as watch:
             news(watch)
-            watch.subscribe(print)
-    until(lambda: set(threading.enumerate()) <= threads)
-    assert set(os.listdir("/proc/self/fd")) == descriptors
-    watch.close()
+        threads, descriptors = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with hal.watch(network=False) as watch:
+                news(watch)
+                watch.subscribe(print)
+        until(lambda: set(threading.enumerate()) <= threads)
+        assert set(os.listdir("/proc/self/fd")) == descriptors
+        watch.close()
+
+    assert in_child(child) == ""
 
 
 def test_a_dropped_watch_stops() -> None:
