@@ -20,6 +20,7 @@ import orjson
 from ..errors import InputError
 from ..manifest import ModelInfo
 from ..tensor import Array, TensorSpec
+from . import document
 
 DATATYPES: Final[Mapping[str, str]] = {
     "bool": "BOOL",
@@ -29,6 +30,11 @@ DATATYPES: Final[Mapping[str, str]] = {
     "bfloat16": "BF16",
 }
 """The protocol's names of numpy's element types."""
+HEADER: Final = "Inference-Header-Content-Length"
+"""Says how many bytes of a body are JSON, when arrays follow."""
+FIELD: Final = HEADER.lower().encode()
+JSON: Final = b"application/json"
+BINARY: Final = b"application/octet-stream"
 MOST_TENSORS: Final = 256
 """In one request."""
 MOST_EXTENTS: Final = 32
@@ -107,14 +113,15 @@ class Reader:
         if length > len(body):
             raise InputError(f"the JSON has {length} bytes by its header, the body has {len(body)}")
         text = body[:length]
-        head = self._known.get(text) or self._head(text)
+        short = length <= LONGEST_KNOWN
+        head = (self._known.get(text) if short else None) or self._head(text)
         tail = _Tail(memoryview(body)[length:])
         inputs = {each.name: _array(each, tail) for each in head.inputs}
         tail.end()
         return Request(head.id, inputs, head.outputs, head.binary)
 
     def _head(self, text: bytes) -> _Head:
-        stated = _object(_json(text), "the request")
+        stated = _object(document.read(text), "the request")
         inputs: dict[str, _Input] = {}
         for index, each in enumerate(_list(stated.get("inputs"), "inputs")):
             where = f"inputs[{index}]"
@@ -166,6 +173,21 @@ def write(model: str, request: Request, outputs: Mapping[str, Array]) -> tuple[b
         head["id"] = request.id
     text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join((text, *chunks)), len(text)) if chunks else (text, None)
+
+
+def headers(content: bytes, head: int | None) -> list[tuple[bytes, bytes]]:
+    """Those of an answer.
+
+    Args:
+        content: Its body.
+        head: As `write` gave it.
+    """
+    found = [(b"content-length", b"%d" % len(content))]
+    if head is None:
+        found.append((b"content-type", JSON))
+    else:
+        found += [(b"content-type", BINARY), (FIELD, b"%d" % head)]
+    return found
 
 
 VERSION: Final = "1"
@@ -252,9 +274,8 @@ def _from_bytes(
 
 
 def _from_json(data: object, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
-    stated = _list(data, f"{where}: data")
     try:
-        array = np.array(stated)
+        array = _numbers(data, dtype, where)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{where}: data is no array of one shape: {error}") from None
     if array.size != math.prod(shape):
@@ -264,6 +285,13 @@ def _from_json(data: object, dtype: np.dtype[Any], shape: tuple[int, ...], where
     if array.size and array.dtype.kind not in _TAKES[dtype.kind]:
         raise InputError(f"{where}: data holds what is no {dtype.name}")
     return _cast(array, dtype, where).reshape(shape)
+
+
+def _numbers(data: object, dtype: np.dtype[Any], where: str) -> Array:
+    if not isinstance(data, document.Numbers):
+        raise InputError(f"{where}: data is a list")
+    array = data.array(dtype.kind)
+    return np.array(data.plain()) if array is None else array
 
 
 _TAKES: Final[Mapping[str, str]] = {"b": "b", "i": "iu", "u": "iu", "f": "iuf", "V": "iuf"}
@@ -299,13 +327,6 @@ def _outputs(head: Mapping[str, Any], known: Sequence[str]) -> tuple[list[str], 
         if _flag(of_output, "binary_data", every, where):
             binary.add(name)
     return wanted, frozenset(binary)
-
-
-def _json(text: bytes) -> object:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"the request is no JSON: {error}") from None
 
 
 def _object(value: object, where: str) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoglm.errors import InputError
-from autoglm.serve import wire
+from autoglm.serve import document, wire
 from autoglm.tensor import Array
 from tests.autoglm import small
 from tests.autoglm.serving import HEADER, binary, request
@@ -39,6 +39,68 @@ def test_json() -> None:
     assert all(np.array_equal(found.inputs[name], array) for name, array in given.items())
     nested = changed(0, data=small.inputs()["x"].tolist())
     assert np.array_equal(read(nested).inputs["x"], small.inputs()["x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "flat"),
+    [
+        ('{"inputs": [{"shape": [2], "data": [1, 2]}]}', True),
+        ('{"inputs": [{"data": [1, 2]}, {"shape": [0], "data": []}], "outputs": []}', True),
+        ('{"inputs": [{"shape": [2], "data": [[1], [2]]}]}', False),
+        ('{"inputs": [{"shape": [3], "data": [1, [], [2, 3]]}]}', False),
+        ('{"inputs": [{"shape": [2], "data": [1, 2], "name": "["}]}', False),
+        ('{"inputs": [{"shape": [2], "data": [1, 2], "parameters": {"a": []}}]}', False),
+    ],
+)
+def test_flat_lists(text: str, flat: bool) -> None:
+    """Those are read without an object for each number; what may be none is read as ever."""
+    stated: Any = document.read(text.encode())
+    numbers = [each["data"] for each in stated["inputs"]]
+    for each in numbers:
+        assert isinstance(each, document.Numbers)
+        array = each.array("i")
+        assert (array is not None) == flat
+        assert array is None or array.tolist() == each.plain()
+    assert plain(stated) == json.loads(text)
+
+
+def plain(stated: object) -> object:
+    """As Python's json module has it."""
+    if isinstance(stated, document.Numbers):
+        return stated.plain()
+    if isinstance(stated, dict):
+        return {name: plain(value) for name, value in stated.items()}
+    return [plain(each) for each in stated] if isinstance(stated, list) else stated
+
+
+NUMBERS = st.lists(st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False), max_size=9)
+ANY = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=5) | NUMBERS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+ENTRIES = st.fixed_dictionaries({"data": NUMBERS | ANY}, optional={"shape": ANY, "name": ANY})
+
+
+@given(ANY | st.fixed_dictionaries({"inputs": st.lists(ENTRIES | ANY) | ANY}))
+def test_json_is_what_it_says(content: Any) -> None:
+    finite = json.loads(json.dumps(content).replace("Infinity", "1e308"))
+    stated: Any = document.read(json.dumps(finite).encode())
+    assert plain(stated) == finite
+    for numbers in found_in(stated):
+        for kind in "iufVb":
+            array = numbers.array(kind)
+            assert array is None or array.tolist() == list(map(_WIDEST[kind], numbers.plain()))
+
+
+def found_in(stated: Any) -> list[document.Numbers]:
+    inputs = stated.get("inputs") if isinstance(stated, dict) else None
+    entries = inputs if isinstance(inputs, list) else []
+    data = [each.get("data") for each in entries if isinstance(each, dict)]
+    return [each for each in data if isinstance(each, document.Numbers)]
+
+
+_WIDEST = {"i": int, "u": int, "f": float, "V": float}
 
 
 def test_binary_without_a_copy() -> None:
