@@ -56,6 +56,10 @@ class Crowd:
             log.warning("%s: calls at once share one copy: %s", alone.info.name, error)
             return cls(alone)
 
+    def idle(self) -> bool:
+        """Whether no call is being made."""
+        return not self._busy
+
     @contextmanager
     def turn(self) -> Iterator[Loaded]:
         """The one to make a call with, until the end of the block."""

@@ -24,7 +24,10 @@ from typing import Any
 
 import orjson
 
+from hal import processor
+
 from . import errors
+from .busy_poll import BusyPoll, receive
 from .crowd import Crowd
 from .exchange import Region
 from .loaded import Loaded, load
@@ -57,10 +60,13 @@ def main() -> int:
     crowd = _crowd(model, asked, len(lanes))
     names = [each.name for each in model.choice.candidates]
     for lane in lanes[1:]:
-        threading.Thread(target=_serve, args=(*lane, crowd, asked["largest"]), daemon=True).start()
+        threading.Thread(
+            target=_serve, args=(*lane, crowd, asked["largest"], BusyPoll(0)), daemon=True
+        ).start()
     gc.freeze()  # what is loaded stays: a collection that looks at it all takes milliseconds
     link.send(_message({"candidates": names, "concurrent": model.concurrent} | _now(model)))
-    _serve(*lanes[0], crowd, asked["largest"])
+    poll = BusyPoll(asked["busy_poll"] if _spare(model) else 0)  # who is alone comes to this lane
+    _serve(*lanes[0], crowd, asked["largest"], poll)
     return 0
 
 
@@ -76,9 +82,9 @@ def _crowd(model: Loaded, asked: Mapping[str, Any], lanes: int) -> Crowd:
     return Crowd.of(model, lanes, again)
 
 
-def _serve(link: socket.socket, region: Region, crowd: Crowd, largest: int) -> None:
+def _serve(link: socket.socket, region: Region, crowd: Crowd, largest: int, poll: BusyPoll) -> None:
     known = crowd.alone.candidate, crowd.alone.counters
-    while description := link.recv(LARGEST_MESSAGE):
+    while description := receive(link, LARGEST_MESSAGE, poll, crowd.idle):
         with crowd.turn() as model:
             answer, lost = _answer(description, region, model, largest)
         now = model.candidate, model.counters
@@ -105,7 +111,19 @@ def _answer(description: bytes, region: Region, model: Loaded, largest: int) -> 
 
 
 def _now(model: Loaded) -> dict[str, Any]:
-    return {"candidate": model.candidate.name, "counters": model.counters}
+    return {
+        "candidate": model.candidate.name,
+        "counters": model.counters,
+        "spare": _spare(model),
+    }
+
+
+def _spare(model: Loaded) -> bool:
+    """Whether a call leaves a processor to others."""
+    device = model.device
+    if device.kind != "cpu":
+        return device.details.get("type") != "cpu"  # else it is the processor in disguise
+    return model.threads < processor.info().cores
 
 
 def _message(content: dict[str, Any]) -> bytes:

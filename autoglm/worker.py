@@ -15,8 +15,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import orjson
 
 from hal import processor
 
+from . import busy_poll as polling
 from . import errors
 from .artifact import Artifact
 from .errors import DeviceError, Error
@@ -46,10 +48,27 @@ log = logging.getLogger("autoglm")
 
 
 @dataclass
-class _Call:
+class Call:
+    """One call of a model.
+
+    Attributes:
+        inputs: Not changed until it is over.
+        done: Called once, later, with the outputs, or with what went wrong; it does not raise.
+            The outputs are memory of the worker's, and good until it returns.
+        tries: How often a process died of it.
+        over: It is done, or nobody waits for it any more: then `done` is not called.
+    """
+
     inputs: Mapping[str, Array]
-    answer: asyncio.Future[dict[str, Array]]
+    done: Callable[[Mapping[str, Array] | Error], None]
     tries: int = 0
+    over: bool = False
+
+    def finish(self, outcome: Mapping[str, Array] | Error) -> None:
+        """Tell who waits, if somebody does."""
+        if not self.over:
+            self.over = True
+            self.done(outcome)
 
 
 class _Lane:
@@ -57,9 +76,11 @@ class _Lane:
 
     def __init__(self, region: Region) -> None:
         self.region = region
-        self.call: _Call | None = None
+        self.call: Call | None = None
         self.link: socket.socket
         self.until = 0.0
+        self.began = 0.0
+        self.ended: asyncio.Future[None]
 
 
 class Worker:
@@ -79,6 +100,9 @@ class Worker:
         largest: Bytes of the outputs of one call.
         lanes: How many calls are made at once, where the engine lets them; 0: one a processor,
             `MOST` at most.
+        busy_poll: Microseconds for which process and event loop look for each other's next message
+            instead of sleeping, while one is expected (`busy_poll.BusyPoll`); 0: none. The loop
+            does so where a call leaves it a processor, and goes on with other work meanwhile.
 
     Attributes:
         info: The source model.
@@ -97,6 +121,7 @@ class Worker:
         stall: float = 120.0,
         largest: int = 1 << 30,
         lanes: int = 0,
+        busy_poll: int = polling.DEFAULT,
     ) -> None:
         self._path = Path(path).absolute()
         with Artifact(self._path) as artifact:
@@ -110,11 +135,14 @@ class Worker:
             "threads": threads,
             "memory": memory,
             "largest": largest,
+            "busy_poll": busy_poll,
         }
+        self._poll = polling.BusyPoll(busy_poll)
+        self._spare = False
         self._stall = stall
         self._without: set[str] = set()
         self._candidates: list[str] = []
-        self._queue: deque[_Call] = deque()
+        self._queue: deque[Call] = deque()
         self._count = lanes or min(processor.info().cores, MOST)
         self._lanes: list[_Lane] = []
         self._usable: list[_Lane] = []
@@ -163,13 +191,46 @@ class Worker:
             InputError: They do not fit the model.
             DeviceError: Every device failed, or the process died at each of `TRIES` attempts.
         """
+        answer: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Mapping[str, Array] | Error) -> None:
+            if answer.done():  # cancelled, and not told yet
+                return
+            try:
+                if isinstance(outcome, Error):
+                    raise outcome
+                answer.set_result({name: view.copy() for name, view in outcome.items()})
+            except (Error, MemoryError) as error:
+                answer.set_exception(_ours(error, self.info.name))
+
+        call = self.begin(inputs, done)
+        try:
+            return await answer
+        finally:
+            call.over = True
+
+    def begin(
+        self, inputs: Mapping[str, Array], done: Callable[[Mapping[str, Array] | Error], None]
+    ) -> Call:
+        """As `call`, for who cannot wait.
+
+        Args:
+            inputs: As there.
+            done: As `Call.done`.
+
+        Returns:
+            The call; who sets it `over` before it begins makes that it never does.
+
+        Raises:
+            InputError, DeviceError: As `call`; later errors are told to `done`.
+        """
         check_inputs(self.info.inputs, inputs)
         if self._keeper is None:
             raise DeviceError(f"run {self.info.name}: the worker was stopped")
-        call = _Call(inputs, self._loop.create_future())
+        call = Call(inputs, done)
         self._queue.append(call)
         self._feed()
-        return await call.answer
+        return call
 
     async def stop(self) -> None:
         """End the process. Calls that wait fail."""
@@ -215,13 +276,13 @@ class Worker:
                 raise _raised(hello)
             self._candidates = hello["candidates"]
             self._usable = self._lanes if hello["concurrent"] else self._lanes[:1]
-            self.candidate, self.counters = hello["candidate"], hello["counters"]
+            self._hear(hello)
             if not started.done():
                 started.set_result(None)
             ended = self._loop.create_future()
             for lane, link in zip(self._lanes, links, strict=True):
-                lane.link = link
-                self._loop.add_reader(link, self._readable, lane, ended)
+                lane.link, lane.ended = link, ended
+                self._loop.add_reader(link, self._readable, lane)
             self._feed()
             watch = asyncio.ensure_future(self._watch(process))
             await ended
@@ -266,11 +327,16 @@ class Worker:
             raise DeviceError(f"load {self.info.name}: its process died, or hung, while it loaded")
         return dict(orjson.loads(message))
 
+    def _hear(self, news: Mapping[str, Any]) -> None:
+        """What a process says of itself."""
+        self.candidate, self.counters = news["candidate"], news["counters"]
+        self._spare = news["spare"]
+
     def _feed(self) -> None:
         """Begin calls, while there are any, and lanes for them."""
         while self._queue and self.candidate:
             call = self._queue[0]
-            if call.answer.done():  # the caller has gone
+            if call.over:
                 self._queue.popleft()
                 continue
             free = [lane for lane in self._usable if lane.call is None]
@@ -280,20 +346,33 @@ class Worker:
             self._queue.popleft()
             self._alone = alone
             self._begin(free[0], call)
+            first = len(free) == len(self._usable) and not self._queue
+            if first and self._spare and self._poll.soon:
+                self._loop.call_soon(self._look, free[0], call, free[0].began + self._poll.seconds)
 
-    def _begin(self, lane: _Lane, call: _Call) -> None:
+    def _begin(self, lane: _Lane, call: Call) -> None:
         try:
             description = lane.region.put(call.inputs)
         except (Error, OSError, MemoryError) as error:
             self._alone = False
-            call.answer.set_exception(error)
+            self._loop.call_soon(call.finish, _ours(error, self.info.name))
             return
         lane.call = call
         lane.until = self._loop.time() + self._stall
+        lane.began = time.monotonic()
         with contextlib.suppress(ConnectionError):  # it has just died: the reader will see it
             lane.link.send(description)
 
-    def _readable(self, lane: _Lane, ended: asyncio.Future[None]) -> None:
+    def _look(self, lane: _Lane, call: Call, until: float) -> None:
+        """Keep the event loop awake, and look for the answer to the only call, up to a time."""
+        if lane.call is not call or not self.candidate:
+            return
+        self._readable(lane)
+        if lane.call is call and time.monotonic() < until:
+            os.sched_yield()
+            self._loop.call_soon(self._look, lane, call, until)
+
+    def _readable(self, lane: _Lane) -> None:
         try:
             message = lane.link.recv(LARGEST_MESSAGE)
         except BlockingIOError:
@@ -302,39 +381,36 @@ class Worker:
             message = b""
         if not message:
             self.candidate = ""
-            if not ended.done():
-                ended.set_result(None)
+            if not lane.ended.done():
+                lane.ended.set_result(None)
             self._loop.remove_reader(lane.link)
             return
         news = orjson.loads(message) if message.startswith(b"{") else {}
         if "candidate" in news:
-            self.candidate, self.counters = news["candidate"], news["counters"]
+            self._hear(news)
             return  # the answer follows
         call, lane.call = lane.call, None
+        self._poll.waited(time.monotonic() - lane.began)
         self._alone = False
         if call is not None:
             self._answer(lane, call, message, news)
         self._feed()
 
-    def _answer(self, lane: _Lane, call: _Call, message: bytes, failure: Mapping[str, Any]) -> None:
+    def _answer(self, lane: _Lane, call: Call, message: bytes, failure: Mapping[str, Any]) -> None:
         if failure.get("lost"):
             self.candidate = ""  # the process is about to end
             if not call.tries:
                 call.tries = 1
                 self._queue.appendleft(call)
                 return
-        if failure:
-            answer: dict[str, Array] | Error = _raised(failure)
-        else:
-            views = lane.region.take(message).views
-            answer = {name: view.copy() for name, view in views.items()}
+        call.finish(_raised(failure) if failure else self._outputs(lane, message))
         lane.region.shrink()
-        if call.answer.done():  # the caller has gone
-            return
-        if isinstance(answer, Error):
-            call.answer.set_exception(answer)
-        else:
-            call.answer.set_result(answer)
+
+    def _outputs(self, lane: _Lane, description: bytes) -> Mapping[str, Array] | Error:
+        try:
+            return lane.region.take(description).views
+        except (OSError, MemoryError) as error:
+            return _ours(error, self.info.name)
 
     async def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Kill a process that does not answer."""
@@ -358,10 +434,10 @@ class Worker:
             call, lane.call = lane.call, None
             if call is None:
                 continue
-            if not call.answer.done():
+            if not call.over:
                 self._try_again(call, how)
 
-    def _try_again(self, call: _Call, how: str) -> None:
+    def _try_again(self, call: Call, how: str) -> None:
         call.tries += 1
         if call.tries < TRIES:
             self._blame(call)
@@ -369,9 +445,9 @@ class Worker:
             return
         self._without.clear()  # it dies everywhere: the fault is the call's
         text = f"the process died in each of {TRIES} attempts, last by {how}"
-        call.answer.set_exception(DeviceError(f"run {self.info.name}: {text}"))
+        call.finish(DeviceError(f"run {self.info.name}: {text}"))
 
-    def _blame(self, call: _Call) -> None:
+    def _blame(self, call: Call) -> None:
         """Leave a candidate out, under which a call died twice, when there is another."""
         left = [name for name in self._candidates if name not in self._without]
         if call.tries == TRIES - 1 and len(left) > 1:
@@ -383,8 +459,14 @@ class Worker:
             lane.call = None
         self._queue.clear()
         for call in waiting:
-            if not call.answer.done():
-                call.answer.set_exception(error)
+            call.finish(error)
+
+
+def _ours(error: Error | OSError | MemoryError, model: str) -> Error:
+    """An error of ours for what may go wrong with the memory between the two."""
+    if isinstance(error, Error):
+        return error
+    return DeviceError(f"run {model}: no memory for its arrays: {error}")
 
 
 def _raised(message: Mapping[str, Any]) -> Error:

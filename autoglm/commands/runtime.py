@@ -105,6 +105,12 @@ def _file(**rules: Any) -> click.Path:
     " sleep. It costs power, and takes the right to /dev/cpu_dma_latency. Any unless told.",
 )  # fmt: skip
 @click.option(
+    "--busy-poll", type=click.IntRange(0, 1_000_000), default=1000, show_default=True,
+    metavar="US",
+    help="Microseconds for which service and worker look for the next message instead of sleeping,"
+    " while messages come as quickly; 0: never.",
+)  # fmt: skip
+@click.option(
     "--stall", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True,
     help="Seconds without an answer after which a worker is replaced.",
 )  # fmt: skip
@@ -321,7 +327,7 @@ def _served(path: Path, options: Mapping[str, Any]) -> Any:
     if _family(path) == _FAMILY:
         language = import_module("autoglm.serve.language").Language
         return language(path, options["device"], **settings)
-    return Graph(path, options["device"], **settings)
+    return Graph(path, options["device"], busy_poll=options["busy_poll"], **settings)
 
 
 _MODES = {

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from starlette.routing import BaseRoute
 
+from ..busy_poll import DEFAULT
+from ..errors import Error
 from ..manifest import ModelInfo
 from ..tensor import Array
-from ..worker import Worker
+from ..worker import Call, Worker
 
 
 class Served(ABC):
@@ -93,6 +95,7 @@ class Graph(Served):
         threads: For one call; 0 for every processor.
         memory: Bytes of its own that the worker may have; 0: any.
         stall: Seconds without an answer after which the worker is replaced.
+        busy_poll: As `Worker` takes it.
     """
 
     def __init__(
@@ -103,8 +106,11 @@ class Graph(Served):
         threads: int = 0,
         memory: int = 0,
         stall: float = 120.0,
+        busy_poll: int = DEFAULT,
     ) -> None:
-        self.worker = Worker(path, device, threads=threads, memory=memory, stall=stall)
+        self.worker = Worker(
+            path, device, threads=threads, memory=memory, stall=stall, busy_poll=busy_poll
+        )
         self.info = self.worker.info
         self.name = Path(path).stem
 
@@ -149,3 +155,9 @@ class Graph(Served):
             DeviceError: Every device failed.
         """
         return await self.worker.call(inputs)
+
+    def begin(
+        self, inputs: Mapping[str, Array], done: Callable[[Mapping[str, Array] | Error], None]
+    ) -> Call:
+        """As `Worker.begin`."""
+        return self.worker.begin(inputs, done)
