@@ -19,6 +19,9 @@ from ..errors import DeviceError, Error, InputError, Overloaded
 OPENAI = "/v1/"
 """Paths that begin so are OpenAI's."""
 
+GONE = 499
+"""Counted, never sent: the client left before its answer (nginx's number)."""
+
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",

@@ -17,10 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import health, inference
 from .access import Access
 from .description import describe
-from .guard import Guard, Tally
+from .guard import Guard
 from .limits import Limits
 from .metrics import CONTENT_TYPE, Metrics
 from .model import Served, kinds
+from .shortcut import Shortcut
+from .tally import Tally
 
 
 class Application:
@@ -35,6 +37,7 @@ class Application:
         models: By name.
         metrics: Told of every request.
         tally: Of requests.
+        shortcut: For requests whose head was answered before; a server may take it.
         stopping: Set when the service has been told to stop: it is not ready any more.
     """
 
@@ -48,6 +51,7 @@ class Application:
         self._started = contextlib.AsyncExitStack()
         self.tally = Tally()
         self.metrics = Metrics(models, self.tally)
+        self.shortcut = Shortcut(limits, self.tally, self.metrics, access)
         self._guard = Guard(_Paths(self._routes()), limits, self.tally, self.metrics, access)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -73,7 +77,7 @@ class Application:
 
     def _routes(self) -> list[BaseRoute]:
         found = [
-            *inference.routes(self.models),
+            *inference.routes(self.models, self.shortcut),
             *health.routes(self.models.values(), lambda: self.stopping),
             Route("/metrics", self._metrics, methods=["GET"]),
             Route("/openapi.json", self._description, methods=["GET"]),

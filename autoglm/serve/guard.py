@@ -10,9 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
-import time
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -20,35 +18,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import Overloaded
 from .access import Access
-from .answer import ClientGone, problem, status_of
+from .answer import GONE, ClientGone, problem, status_of
 from .attend import Deadline
 from .limits import Limits
 from .metrics import Metrics
+from .tally import Tally, Visit
 
 OPEN: Final = ("/health/", "/v2/health/", "/metrics")
 """Paths that are answered however busy the service is, and to whoever can connect."""
 TIMEOUT_HEADER: Final = b"request-timeout"
 DRAIN: Final = 2.0
 """Seconds that the rest of a refused request has to come."""
-GONE: Final = 499
-"""Counted, never sent: the client left before its answer (nginx's number)."""
 
 log = logging.getLogger("autoglm")
-
-
-@dataclass
-class Tally:
-    """What is being answered, but for what is always answered (`OPEN`).
-
-    Attributes:
-        requests: How many.
-        bytes: Of their bodies, as far as they have come.
-        done: How many have been, so far.
-    """
-
-    requests: int = 0
-    bytes: int = 0
-    done: int = 0
 
 
 class Guard:
@@ -80,10 +62,9 @@ class Guard:
         if scope["path"].startswith(OPEN):
             await self._answer_openly(scope, receive, send)
             return
-        begin = time.perf_counter()
         scope["model"] = ""
-        exchange = _Exchange(receive, send, self._limits, self._tally)
-        self._tally.requests += 1
+        visit = Visit(self._tally, self._metrics)
+        exchange = _Exchange(receive, send, self._limits, self._tally, visit)
         try:
             with Deadline(self._admit(scope, exchange)) as scope["deadline"]:
                 await self._app(scope, exchange.receive, exchange.send)
@@ -92,13 +73,7 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - every one has an answer
             await self._fail(scope, exchange, error)
         finally:
-            self._tally.requests -= 1
-            self._tally.bytes -= exchange.bytes
-            self._tally.done += 1
-            seconds = time.perf_counter() - begin
-            asyncio.get_running_loop().call_soon(  # the answer goes out before
-                self._metrics.count, scope["model"], exchange.status, seconds
-            )
+            visit.end(scope["model"], exchange.status)
 
     async def _answer_openly(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -115,7 +90,7 @@ class Guard:
         if self._access is not None:
             scope["token"] = self._access.admit(headers, scope["certificate"])
         exchange.expect(headers)
-        return _seconds(headers, self._limits.deadline)
+        return seconds_of(headers, self._limits.deadline)
 
     async def _fail(self, scope: Scope, exchange: _Exchange, error: Exception) -> None:
         status, text = status_of(error)
@@ -134,14 +109,16 @@ class Guard:
 class _Exchange:
     """One request and its answer, as bytes."""
 
-    __slots__ = ("_limits", "_receive", "_send", "_tally", "bytes", "open", "status")
+    __slots__ = ("_limits", "_receive", "_send", "_tally", "_visit", "open", "status")
 
-    def __init__(self, receive: Receive, send: Send, limits: Limits, tally: Tally) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, limits: Limits, tally: Tally, visit: Visit
+    ) -> None:
         self._receive = receive
         self._send = send
         self._limits = limits
         self._tally = tally
-        self.bytes = 0
+        self._visit = visit
         self.status = 0
         self.open = True
 
@@ -155,9 +132,7 @@ class _Exchange:
         message = await self._receive()
         if message["type"] == "http.request":
             self.open = message.get("more_body", False)
-            length = len(message.get("body", b""))
-            self.bytes += length
-            self._tally.bytes += length
+            self._visit.hold(len(message.get("body", b"")))
             self._bound(0)
         return message
 
@@ -181,15 +156,23 @@ class _Exchange:
         return self._send(message)
 
     def _bound(self, more: int) -> None:
-        if self.bytes + more > self._limits.body:
+        if self._visit.bytes + more > self._limits.body:
             text = f"the body is longer than the {self._limits.body} bytes that are taken"
             raise HTTPException(413, text)
         if self._tally.bytes + more > self._limits.bodies:
             raise Overloaded(f"{self._limits.bodies} bytes of requests are held already; ask again")
 
 
-def _seconds(headers: Mapping[bytes, bytes], most: float) -> float:
-    """How long a request may take."""
+def seconds_of(headers: Mapping[bytes, bytes], most: float) -> float:
+    """How long a request may take.
+
+    Args:
+        headers: Of the request.
+        most: Seconds, when it does not ask for less.
+
+    Raises:
+        HTTPException: 400, it asks for no time.
+    """
     text = headers.get(TIMEOUT_HEADER)
     if text is None:
         return most

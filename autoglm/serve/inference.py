@@ -19,17 +19,18 @@ from . import wire
 from .access import require
 from .body import read_body
 from .model import Graph, Served
-
-HEADER = "Inference-Header-Content-Length"
-FIELD = HEADER.lower().encode()
-JSON = b"application/json"
-BINARY = b"application/octet-stream"
+from .shortcut import Known, Shortcut
 
 
-def routes(models: Mapping[str, Served]) -> list[BaseRoute]:
-    """For the models that are served, by name; languages are described, and not inferred."""
+def routes(models: Mapping[str, Served], shortcut: Shortcut) -> list[BaseRoute]:
+    """For the models that are served, by name; languages are described, and not inferred.
+
+    Args:
+        models: Those.
+        shortcut: Told of each head that was answered.
+    """
     of_model = _Models(models)
-    infer = _Infer(of_model)
+    infer = _Infer(of_model, shortcut)
     prefix = "/v2/models/{model}"
     return [
         Route(f"{prefix}/infer", infer, methods=["POST"]),
@@ -96,8 +97,9 @@ class _Models:
 class _Infer:
     """Runs a model: an ASGI application, since a route's own Request and Response take time."""
 
-    def __init__(self, models: _Models) -> None:
+    def __init__(self, models: _Models, shortcut: Shortcut) -> None:
         self._models = models
+        self._shortcut = shortcut
         self._readers = {
             name: wire.Reader(model.info)
             for name, model in models.served.items()
@@ -110,18 +112,17 @@ class _Infer:
             raise HTTPException(400, f"{model.name!r} is a language model: ask /v1/completions")
         length = _json_length(scope)
         body = await read_body(receive)
-        request = self._readers[model.name].read(body, length)
+        reader = self._readers[model.name]
+        request = reader.read(body, length)
         scope["deadline"].attend(receive)
         outputs = await model.infer(request.inputs)
-        content, head = wire.write(model.name, request, outputs)
-        headers = [(b"content-length", b"%d" % len(content))]
-        if head is None:
-            headers.append((b"content-type", JSON))
-        else:
-            headers.append((b"content-type", BINARY))
-            headers.append((FIELD, b"%d" % head))
+        content, json = wire.write(model.name, request, outputs)
+        headers = wire.headers(content, json)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+        head = scope.get("head", b"")
+        known = Known(head, model, reader, scope["fields"], scope["path"], len(body), length)
+        self._shortcut.learn(scope, known)
 
 
 def _json_length(scope: Scope) -> int | None:
@@ -131,13 +132,18 @@ def _json_length(scope: Scope) -> int | None:
         HTTPException: 415 for another kind of content, as a web page of somebody else could have a
             browser send; 400 for no number.
     """
-    if not scope["fields"].get(b"content-type", JSON).lower().startswith((JSON, BINARY)):
+    if (
+        not scope["fields"]
+        .get(b"content-type", wire.JSON)
+        .lower()
+        .startswith((wire.JSON, wire.BINARY))
+    ):
         raise HTTPException(415, "the body is application/json, or application/octet-stream")
-    length: bytes | None = scope["fields"].get(FIELD)
+    length: bytes | None = scope["fields"].get(wire.FIELD)
     if length is None:
         return None
     if not length.isdigit() or len(length) > 12:
-        raise HTTPException(400, f"{HEADER} is a number of bytes")
+        raise HTTPException(400, f"{wire.HEADER} is a number of bytes")
     return int(length)
 
 

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from .model import Served
 
 if TYPE_CHECKING:
-    from .guard import Tally
+    from .tally import Tally
 
 BUCKETS: Final = (
     *(0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),

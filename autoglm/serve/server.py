@@ -11,16 +11,17 @@ import math
 import signal
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..errors import Error
 from .access import Access
 from .application import Application
 from .limits import Limits
+from .shortcut import Passage, Shortcut, head_of
 from .transport import Joined
 from .wake import WakeLatency
 
@@ -30,41 +31,143 @@ LOOPBACK = "127.0.0.1"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """By which it is told to end; a second SIGINT does not wait for requests."""
 
+PATIENCE = 1.0
+"""Seconds for which the rest of a request with a known head is waited for, before it takes the long
+way, which has its deadline."""
+
 log = logging.getLogger("autoglm")
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it, with the client's certificate in the scope of each request.
+    """HTTP/1.1 as uvicorn speaks it, and a shortcut for requests whose head is known.
+
+    The scope of each request has two more entries: ``certificate``, the client's, and ``head``, the
+    request's head as it came, where it came as one piece.
 
     A head that takes longer than `Limits.head` ends the connection: the server looks at each now
     and then, since a timer for each request would cost every request.
     """
 
-    head: float = Limits.head
+    shortcut: Shortcut
+    limits: Limits
     _until = math.inf
+    _within = False
+    _head = b""
+    _part = b""
+    _passage: Passage | None = None
+    _held = b""
+    _last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection in."""
         super().connection_made(transport)
-        self.transport = Joined(transport, self.loop)  # type: ignore[assignment]
+        self._joined = Joined(transport, self.loop)
+        self.transport = self._joined  # type: ignore[assignment]
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self._certificate = (tls and tls.getpeercert(binary_form=True)) or b""
-        self._until = self.loop.time() + self.head
+        self._until = self.loop.time() + self.limits.head
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, or was left."""
+        if self._passage is not None:
+            self._passage.leave()
+            self._passage = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the shortcut, where there is one."""
+        if self._passage is not None:  # the next request, before this one has its answer
+            self._held += data
+            self.flow.pause_reading()
+            return
+        if self._part:
+            data, self._part = self._part + data, b""
+        between = not self._within and (self.cycle is None or self.cycle.response_complete)
+        if between and self._pass(data):
+            self._unset_keepalive_if_required()
+            return
+        self._go_on(data, between)
+
+    def _pass(self, data: bytes) -> bool:
+        """Take the shortcut, or wait for the rest of what would."""
+        known = self.shortcut.find(data)
+        if (
+            known is None
+            or self.flow.write_paused
+            or len(self.connections) >= self.limits.connections
+        ):
+            return False
+        missing = len(known.head) + known.length - len(data)
+        if missing > 0:
+            self._part = data
+            self._until = self.loop.time() + PATIENCE
+            return True
+        if missing < 0:
+            return False
+        self._until = math.inf
+        body = data[len(known.head) :]
+        self._passage = self.shortcut.begin(known, body, self._certificate, self._answer)
+        return self._passage is not None
+
+    def _go_on(self, data: bytes, begins: bool) -> None:
+        """The long way."""
+        self._head = head_of(data) if begins else b""
+        super().data_received(data)
+
+    def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        self._passage = None
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"connection: close\r\n\r\n" if self._last else b"\r\n")
+        self._joined.write_all((b"".join(lines), body))
+        if self._last:
+            self.transport.close()
+        self.on_response_complete()
+        if self._held:
+            data, self._held = self._held, b""
+            self.data_received(data)
+
+    def shutdown(self) -> None:
+        """Answer what was asked, and no more."""
+        if self._passage is not None:
+            self._last = True
+            return
+        self._give_up_part()
+        super().shutdown()
+
+    def _give_up_part(self) -> None:
+        """Let what waits for its rest go the long way."""
+        if self._part:
+            data, self._part = self._part, b""
+            self._go_on(data, begins=True)
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._until = self.loop.time() + self.head
+        self._within = True
+        self._until = self.loop.time() + self.limits.head
         self.scope["certificate"] = self._certificate  # type: ignore[typeddict-unknown-key]
+        self.scope["head"] = self._head  # type: ignore[typeddict-unknown-key]
+        self._head = b""
 
     def on_headers_complete(self) -> None:
         """It is there."""
         self._until = math.inf
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """So is the body."""
+        self._within = False
+        super().on_message_complete()
+
     def look(self) -> None:
         """End the connection when its head takes too long."""
-        if self.loop.time() > self._until:
+        if self.loop.time() <= self._until:
+            return
+        if self._part:
+            self._give_up_part()
+        else:
             self.transport.close()
 
 
@@ -99,7 +202,8 @@ class Server(uvicorn.Server):
         options: dict[str, Any] = {}
         if access is not None:
             options["ssl_context_factory"] = lambda _config, _default: access.context()
-        protocol = type("LimitedProtocol", (Protocol,), {"head": limits.head})
+        members = {"limits": limits, "shortcut": application.shortcut}
+        protocol = type("LimitedProtocol", (Protocol,), members)
         super().__init__(
             uvicorn.Config(
                 application,

@@ -8,6 +8,7 @@ packet, and wake the client. ASGI means a head to wait for the first of its body
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 
 class Joined:
@@ -35,6 +36,11 @@ class Joined:
         else:
             self._first = data
             self._loop.call_soon(self._flush)
+
+    def write_all(self, pieces: Sequence[bytes]) -> None:
+        """Send an answer that is there as a whole, at once."""
+        self._flush()
+        self._transport.writelines(pieces)
 
     def close(self) -> None:
         """Send what is held, and close."""
