@@ -29,8 +29,13 @@ class Joined:
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Send it with what is written next, or when the event loop turns."""
-        if self._first:
+        """Send it with what is written next, or when the event loop turns.
+
+        When the connection has ended, or is about to, nobody waits for it: it is dropped.
+        """
+        if self.is_closing():
+            self._first = b""
+        elif self._first:
             self._transport.writelines((self._first, data))
             self._first = b""
         else:
@@ -40,7 +45,8 @@ class Joined:
     def write_all(self, pieces: Sequence[bytes]) -> None:
         """Send an answer that is there as a whole, at once."""
         self._flush()
-        self._transport.writelines(pieces)
+        if not self.is_closing():
+            self._transport.writelines(pieces)
 
     def close(self) -> None:
         """Send what is held, and close."""
@@ -48,6 +54,6 @@ class Joined:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._first:
+        if self._first and not self.is_closing():
             self._transport.write(self._first)
-            self._first = b""
+        self._first = b""

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from autoglm.serve import server, shortcut
 from autoglm.serve.limits import Limits
@@ -164,9 +166,9 @@ def test_the_same_head_with_other_arrays(
 ) -> None:
     lines = [Line(service) for _ in range(3)]
     for seed in range(9):
-        given = small.inputs(2, seed)
-        answer = lines[seed % 3].ask(form(given, "X-Test: the same head"))
-        assert right(given, arrays(answer))
+        sent = small.inputs(2, seed)
+        answer = lines[seed % 3].ask(form(sent, "X-Test: the same head"))
+        assert right(sent, arrays(answer))
         assert answer[1].keys() >= {"date", "content-type", "content-length"}
     assert short == [INFER] * 8  # all but the first
     for each in lines:
@@ -212,6 +214,48 @@ def test_one_after_the_other_without_waiting(line: Line, short: list[str]) -> No
     for seed in range(1, 8):
         assert right(small.inputs(1, seed), arrays(line.receive()))
     assert short
+
+
+GET = b"GET /v2/models/small HTTP/1.1\r\nHost: localhost\r\n\r\n"
+KINDS = st.sampled_from(["binary", "json", "chunked", "wrong", "get"])
+
+
+def message(kind: str, seed: int) -> bytes:
+    """A request of a stream; all but one kind have a head that is known after the first."""
+    if kind == "get":
+        return GET
+    if kind == "binary":
+        return in_binary(small.inputs(1, seed), "X-Test: stream")
+    if kind == "json":
+        return in_json(small.inputs(1, seed), "X-Test: stream")
+    if kind == "wrong":
+        head, end, body = in_json(small.inputs(1, seed), "X-Test: stream").partition(b"\r\n\r\n")
+        return head + end + b"{" * len(body)
+    text = json.dumps(request(small.inputs(1, seed))).encode()
+    lines = f"POST {INFER} HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked", "", ""
+    return "\r\n".join(lines).encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (len(text), text)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_any_stream_in_any_segments(service: Service, data: st.DataObject) -> None:
+    """What comes does not depend on how it came: nothing is lost, doubled or out of order."""
+    asked = data.draw(st.lists(st.tuples(KINDS, st.integers(0, 99)), min_size=1, max_size=8))
+    stream = b"".join(message(*each) for each in asked)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=8)))
+    with closing(Line(service)) as line:
+        line.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            line.link.sendall(stream[begin:end])
+            time.sleep(data.draw(st.sampled_from([0, 0, 0.002])))
+        for kind, seed in asked:
+            answer = line.receive()
+            if kind in ("get", "wrong"):
+                assert answer[0] == {"get": 200, "wrong": 400}[kind]
+            else:
+                assert right(small.inputs(1, seed), arrays(answer))
 
 
 def test_before_the_answer(slow: Service, short: list[str]) -> None:
@@ -288,10 +332,10 @@ def test_who_is_revoked_is_out_at_once(tmp_path: Path, short: list[str]) -> None
 def test_heads_that_are_not_kept(
     lines: tuple[str, ...], service: Service, short: list[str]
 ) -> None:
-    given = small.inputs(1, 1)
+    sent = small.inputs(1, 1)
     for _ in range(3):
         with closing(Line(service)) as line:
-            assert right(given, arrays(line.ask(in_binary(given, *lines))))
+            assert right(sent, arrays(line.ask(in_binary(sent, *lines))))
     assert not short
 
 
@@ -315,15 +359,15 @@ def test_other_framings_are_not_kept(service: Service, short: list[str]) -> None
 
 
 def test_wrong_inputs_are_refused_as_ever(line: Line, short: list[str]) -> None:
-    given = small.inputs(1, 1)
-    message = in_json(given, "X-Test: wrong inputs")
+    sent = small.inputs(1, 1)
+    message = in_json(sent, "X-Test: wrong inputs")
     line.ask(message)
     head = message[: message.index(b"{")]
     for text in (b"{}", b"[" * 1000, b'{"inputs": [{"name": "x"}]}', b"\xff"):
         status, _, body = line.ask(head + text.ljust(4000))
         assert status == 400 and json.loads(body)["error"]
     assert not short
-    assert right(given, arrays(line.ask(message)))
+    assert right(sent, arrays(line.ask(message)))
     assert len(short) == 1
 
 
@@ -410,9 +454,9 @@ def test_a_connection_that_knows_shortcuts_only(service: Service, short: list[st
 
 @pytest.mark.parametrize(("more", "kept"), [(-1, True), (0, True), (1, False)])
 def test_the_longest_head(more: int, kept: bool, line: Line, short: list[str]) -> None:
-    given = small.inputs(1, 1)
-    bare = in_binary(given, "X-Long: ").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    message = in_binary(given, "X-Long: " + "x" * (shortcut.LONGEST - len(bare) + more))
+    sent = small.inputs(1, 1)
+    bare = in_binary(sent, "X-Long: ").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    message = in_binary(sent, "X-Long: " + "x" * (shortcut.LONGEST - len(bare) + more))
     for _ in range(2):
         assert line.ask(message)[0] == 200
     assert bool(short) == kept
@@ -430,13 +474,13 @@ def test_the_longest_body(more: int, kept: bool, line: Line, short: list[str]) -
 def test_how_many_are_kept(line: Line, service: Service, short: list[str]) -> None:
     known = service._server._application.shortcut._known
     known.clear()
-    given = small.inputs(1, 1)
+    sent = small.inputs(1, 1)
     for number in range(shortcut.MOST):
-        line.ask(in_binary(given, f"X-Number: {number}"))
+        line.ask(in_binary(sent, f"X-Number: {number}"))
     assert len(known) == shortcut.MOST and not short
-    line.ask(in_binary(given, "X-Number: 0"))
+    line.ask(in_binary(sent, "X-Number: 0"))
     assert len(short) == 1
-    line.ask(in_binary(given, "X-Number: another"))
+    line.ask(in_binary(sent, "X-Number: another"))
     assert len(known) == 1
 
 
@@ -459,13 +503,13 @@ def test_a_worker_killed(slow: Service, short: list[str]) -> None:
 def test_every_device_failed(tmp_path: Path, short: list[str]) -> None:
     path = write(tmp_path / "small.glm", [bad("poison")])
     with serving(path) as service, closing(Line(service)) as line:
-        given = small.inputs(1, 1) | {"k": np.array([2])}
-        assert line.ask(in_binary(given))[0] == 200
-        given["k"] = np.array([13])
-        status, _, body = line.ask(in_binary(given))
+        sent = small.inputs(1, 1) | {"k": np.array([2])}
+        assert line.ask(in_binary(sent))[0] == 200
+        sent["k"] = np.array([13])
+        status, _, body = line.ask(in_binary(sent))
         assert status == 503 and "SIGSEGV" in json.loads(body)["error"]
-        given["k"] = np.array([2])
-        assert line.ask(in_binary(given))[0] == 200
+        sent["k"] = np.array([2])
+        assert line.ask(in_binary(sent))[0] == 200
     assert len(short) == 2
 
 

@@ -82,3 +82,25 @@ def test_a_connection_that_ends_meanwhile() -> None:
 
     uvloop.run(run())
     assert not failures
+
+
+def test_what_is_written_after_the_end_is_dropped() -> None:
+    async def act(joined: Joined) -> None:
+        joined.write(b"one")
+        joined.close()
+        for _ in range(2):  # the second time, it is closed
+            joined.write(b"head")
+            joined.write(b"body")
+            joined.write_all([b"all"])
+            joined.close()
+            await asyncio.sleep(0.02)
+
+    assert on_a_socket(act) == [b"one"]
+
+
+def test_all_goes_at_once() -> None:
+    async def act(joined: Joined) -> None:
+        joined.write(b"before ")
+        joined.write_all([b"head ", b"body"])
+
+    assert b"".join(on_a_socket(act)) == b"before head body"
