@@ -124,7 +124,7 @@ class Protocol(HttpToolsProtocol):
         if self._last:
             self.transport.close()
         self.on_response_complete()
-        if self._held:
+        if self._held and not self._last:
             data, self._held = self._held, b""
             self.data_received(data)
 

@@ -199,6 +199,7 @@ class Passage:
         self._end(200)
 
     def _fail(self, error: Exception) -> None:
+        self._call.over = True  # before the answer, after which the next request may begin
         status, text = status_of(error)
         if status == 500:
             log.error("POST %s", self._known.path, exc_info=error)

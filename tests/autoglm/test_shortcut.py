@@ -52,9 +52,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A call takes 0.3 s, and two requests may wait."""
+    """A call takes 0.5 s, and two requests may wait."""
     path = tmp_path_factory.mktemp("slow") / "small.glm"
-    write(path, [bad("slow", seconds=0.3)])
+    write(path, [bad("slow", seconds=0.5)])
     with serving(path, limits=Limits(requests=2)) as running:
         yield running
 
@@ -387,7 +387,7 @@ def test_more_than_may_wait(slow: Service, short: list[str]) -> None:
 
 
 def test_the_deadline(slow: Service, short: list[str]) -> None:
-    message = in_binary(small.inputs(1, 1), "Request-Timeout: 0.5")
+    message = in_binary(small.inputs(1, 1), "Request-Timeout: 0.9")
     with closing(Line(slow)) as first, closing(Line(slow)) as second:
         first.ask(message)
         first.send(message)
@@ -426,7 +426,7 @@ def test_a_rest_that_does_not_come(
     monkeypatch.setattr(server, "PATIENCE", 0.2)
     path = write(tmp_path / "small.glm", [good()])
     message = in_binary(small.inputs(1, 1))
-    with serving(path, limits=Limits(deadline=0.6)) as service, closing(Line(service)) as line:
+    with serving(path, limits=Limits(deadline=1.5)) as service, closing(Line(service)) as line:
         line.ask(message)
         line.send(message[:-5], b"")
         time.sleep(0.4)
@@ -514,11 +514,11 @@ def test_every_device_failed(tmp_path: Path, short: list[str]) -> None:
 
 
 def test_it_ends_in_order(tmp_path: Path, short: list[str]) -> None:
-    path = write(tmp_path / "small.glm", [bad("slow", seconds=0.3)])
+    path = write(tmp_path / "small.glm", [bad("slow", seconds=1.0)])
     message = in_binary(small.inputs(1, 1))
     with serving(path) as service, closing(Line(service)) as line, closing(Line(service)) as part:
         line.ask(message)
-        line.send(message)
+        line.send(message, message)  # the second will not be answered
         part.send(message[:-5])
         time.sleep(0.1)
         ending = threading.Thread(target=service.stop)
