@@ -41,8 +41,8 @@ def test_bounds_are_those_of_the_code() -> None:
         f"| `--deadline` | {limits.deadline:.0f} s",
         f"| {limits.head:.0f} s for the head",
         f"| `--grace` | {limits.grace:.0f} s",
-        f"Kept are\n{shortcut.MOST} heads of at most {shortcut.LONGEST >> 10} KiB, with bodies of at"
-        f" most {shortcut.LONGEST_BODY >> 10} KiB",
+        f"Kept are\n{shortcut.MOST} heads of at most {shortcut.LONGEST >> 10} KiB,",
+        f"with bodies of at most {shortcut.LONGEST_BODY >> 10} KiB",
     ):
         assert text in PAGE
     assert busy_poll.DEFAULT == 1000 and "a\nmillisecond at most" in PAGE
