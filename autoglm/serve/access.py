@@ -19,7 +19,6 @@ from typing import Final
 
 from cryptography import x509
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
 
 from hal.link.credentials import Credentials
 from hal.link.tls import listener_context
@@ -109,18 +108,17 @@ class Access:
         return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
-def require(scope: Scope, model: str, access: str) -> None:
+def require(token: Token | None, model: str, access: str) -> None:
     """See that the token of a request allows what is asked for.
 
     Args:
-        scope: Of the request; without a token in it, whoever could connect may do all.
+        token: Of the request, as `Access.admit` gave it; None: whoever could connect may do all.
         model: Name of the model.
         access: ``r`` to look, ``rw`` to run.
 
     Raises:
         HTTPException: 403.
     """
-    token: Token | None = scope.get("token")
     if token is not None and not token.allows(PREFIX + model, access):
         raise HTTPException(403, f"the token has no right {PREFIX}{model}={access}: hal-ca pair")
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Scope
 
 from ..errors import DeviceError, Error, InputError, Overloaded
 
@@ -56,11 +55,18 @@ def status_of(error: BaseException) -> tuple[int, str]:
 
 
 def problem(
-    scope: Scope, status: int, text: str, headers: Mapping[str, str] | None = None
+    path: str, status: int, text: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An answer that says what is wrong."""
+    """An answer that says what is wrong.
+
+    Args:
+        path: Of the request.
+        status: By HTTP.
+        text: For people.
+        headers: Further ones.
+    """
     error: object = text
-    if scope.get("path", "").startswith(OPENAI):
+    if path.startswith(OPENAI):
         kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
         error = {"message": text, "type": kind, "param": None, "code": status}
     body = orjson.dumps({"error": error})

@@ -79,7 +79,7 @@ class Guard:
         try:
             await self._app(scope, receive, send)
         except HTTPException as error:
-            answer = problem(scope, error.status_code, error.detail, error.headers)
+            answer = problem(scope["path"], error.status_code, error.detail, error.headers)
             await answer(scope, receive, send)
 
     def _admit(self, scope: Scope, exchange: _Exchange) -> float:
@@ -103,7 +103,7 @@ class Guard:
             headers = {**headers, "Retry-After": "1"}
         if exchange.open and not await exchange.drain():
             headers = {**headers, "Connection": "close"}
-        await problem(scope, status, text, headers)(scope, exchange.receive, exchange.send)
+        await problem(scope["path"], status, text, headers)(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:

@@ -68,7 +68,7 @@ class _Models:
         model = self.served.get(parameters["model"])
         if model is None or parameters.get("version", wire.VERSION) != wire.VERSION:
             raise HTTPException(404, f"no model of that name and version; {self._known()}")
-        require(scope, model.name, access)
+        require(scope.get("token"), model.name, access)
         scope["model"] = model.name
         return model
 

@@ -111,13 +111,13 @@ class _Listing:
         allowed = []
         for model in self._models.values():
             with contextlib.suppress(HTTPException):  # what a token has no right to is not shown
-                require(request.scope, model.name, "r")
+                require(request.scope.get("token"), model.name, "r")
                 allowed.append(self._entry(model))
         return _json({"object": "list", "data": allowed})
 
     async def one(self, request: HttpRequest) -> Response:
         model = _find(self._models, request.path_params["model"])
-        require(request.scope, model.name, "r")
+        require(request.scope.get("token"), model.name, "r")
         return _json(self._entry(model))
 
     def _entry(self, model: Language) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class _Answer:
         _check_type(scope)
         given = _object(await read_body(receive))
         model = _find(self._models, given.get("model"))
-        require(scope, model.name, "rw")
+        require(scope.get("token"), model.name, "rw")
         scope["model"] = model.name
         asked = _understood(given, model, self._chat)
         scope["deadline"].attend(receive)
@@ -336,7 +336,7 @@ async def _stream(asked: Asked, scope: Scope, receive: Receive, send: Send) -> N
             async for number, piece in pieces:
                 await _piece(asked, head, counts, number, piece, send)
         except Error as error:  # its status has gone out already
-            body = problem(scope, 500, str(error)).body
+            body = problem(scope["path"], 500, str(error)).body
             await send(_chunk(b"data: " + bytes(body) + b"\n\n"))
         else:
             if asked.usage:

@@ -138,7 +138,7 @@ class Shortcut:
         try:
             if self._access is not None:
                 token = self._access.admit(known.fields, certificate)
-                require({"token": token}, known.model.name, "rw")
+                require(token, known.model.name, "rw")
             passage = Passage(known, known.reader.read(body, known.json), answer)
         except (HTTPException, Error):
             return None
@@ -203,7 +203,7 @@ class Passage:
         status, text = status_of(error)
         if status == 500:
             log.error("POST %s", self._known.path, exc_info=error)
-        response = problem({"path": self._known.path}, status, text)
+        response = problem(self._known.path, status, text)
         self._answer(status, response.raw_headers, bytes(response.body))
         self._end(status)
 
