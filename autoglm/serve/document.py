@@ -6,6 +6,7 @@ Making those objects, and an array of them, takes longer than all the rest of a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -25,17 +26,23 @@ _BUFFERS: Final[Mapping[str, tuple[Literal["d", "i", "u"], str]]] = {
 """What simdjson makes of the numbers of a list, for each kind of numpy's element types."""
 
 
+_DATA: Final = re.compile(rb'"data"\s*:\s*\[')
+
+
 class Numbers:
     """A list that is not taken apart yet.
 
     Args:
         stated: The list.
-        flat: Whether it holds no other list.
+        flat: Whether it is known to hold no other list.
+
+    Attributes:
+        flat: The same.
     """
 
     def __init__(self, stated: simdjson.Array, flat: bool) -> None:
         self._stated = stated
-        self._flat = flat
+        self.flat = flat
 
     def array(self, kind: str) -> Array | None:
         """Its numbers, of the widest type of a kind.
@@ -46,7 +53,7 @@ class Numbers:
         Returns:
             None: It is no flat list of such numbers; `plain` says what it is.
         """
-        if not self._flat or kind not in _BUFFERS:
+        if not self.flat or kind not in _BUFFERS:
             return None
         of_type, dtype = _BUFFERS[kind]
         try:
@@ -79,6 +86,37 @@ def read(text: bytes) -> object:
     lists = 1 + isinstance(found.get("outputs"), list) + sum(map(_lists, entries))
     flat = not _more(text, lists)
     return found | {"inputs": [_with_numbers(each, flat) for each in entries]}
+
+
+def apart(text: bytes, most: int) -> tuple[tuple[bytes, ...], list[bytes]]:
+    """The lists ``data`` of a text, when they are flat, and what is around them.
+
+    Args:
+        text: JSON, or none.
+        most: Lists to look for.
+
+    Returns:
+        What is before, between and behind the lists, and the lists.
+    """
+    around: list[bytes] = []
+    lists: list[bytes] = []
+    at = 0
+    while len(lists) < most and (found := _DATA.search(text, at)):
+        begin = found.end() - 1
+        end = text.find(b"]", begin) + 1 or len(text)
+        around.append(text[at:begin])
+        lists.append(text[begin:end])
+        at = end
+    return (*around, text[at:]), lists
+
+
+def numbers(text: bytes) -> Numbers | None:
+    """A list of `apart`; None: it is no list, or not flat."""
+    try:
+        stated = simdjson.Parser().parse(text)
+    except (ValueError, RuntimeError):
+        return None
+    return Numbers(stated, flat=True) if isinstance(stated, simdjson.Array) else None
 
 
 def _where(text: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -86,8 +86,8 @@ class _Head:
 class Reader:
     """Reads requests to run a model.
 
-    A client states the same again and again where only the arrays behind it differ: what was
-    understood once is kept.
+    A client states the same again and again where only the arrays in it, or behind it, differ: what
+    was understood once is kept.
 
     Args:
         info: The model.
@@ -96,7 +96,7 @@ class Reader:
     def __init__(self, info: ModelInfo) -> None:
         self._specs = {spec.name: spec for spec in info.inputs}
         self._outputs = [spec.name for spec in info.outputs]
-        self._known: dict[bytes, _Head] = {}
+        self._known: dict[bytes | tuple[bytes, ...], _Head] = {}
 
     def read(self, body: bytes, length: int | None) -> Request:
         """A request, from its body.
@@ -109,16 +109,33 @@ class Reader:
             InputError: It is no such request; the sentence says where.
         """
         if length is None:
-            length = len(body)
+            return self._read_json(body)
         if length > len(body):
             raise InputError(f"the JSON has {length} bytes by its header, the body has {len(body)}")
         text = body[:length]
-        short = length <= LONGEST_KNOWN
-        head = (self._known.get(text) if short else None) or self._head(text)
-        tail = _Tail(memoryview(body)[length:])
-        inputs = {each.name: _array(each, tail) for each in head.inputs}
-        tail.end()
-        return Request(head.id, inputs, head.outputs, head.binary)
+        head = self._known.get(text)
+        if head is None:
+            head = self._head(text)
+            if length <= LONGEST_KNOWN and all(each.size is not None for each in head.inputs):
+                self._keep(text, head)
+        return _request(head, memoryview(body)[length:])
+
+    def _read_json(self, text: bytes) -> Request:
+        around, lists = document.apart(text, len(self._specs))
+        short = sum(map(len, around)) <= LONGEST_KNOWN
+        known = self._known.get(around) if short else None
+        inputs = _filled(known, lists) if known else None
+        if known and inputs is not None:
+            return Request(known.id, inputs, known.outputs, known.binary)
+        head = self._head(text)
+        if short and len(lists) == len(head.inputs) and all(map(_is_flat, head.inputs)):
+            self._keep(around, _emptied(head))
+        return _request(head, memoryview(b""))
+
+    def _keep(self, text: bytes | tuple[bytes, ...], head: _Head) -> None:
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[text] = head
 
     def _head(self, text: bytes) -> _Head:
         stated = _object(document.read(text), "the request")
@@ -133,12 +150,34 @@ class Reader:
         identifier = stated.get("id")
         if identifier is not None and not isinstance(identifier, str):
             raise InputError("id is a text")
-        head = _Head(identifier, tuple(inputs.values()), outputs, binary)
-        if len(text) <= LONGEST_KNOWN and all(each.size is not None for each in head.inputs):
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[text] = head
-        return head
+        return _Head(identifier, tuple(inputs.values()), outputs, binary)
+
+
+def _request(head: _Head, arrays: memoryview) -> Request:
+    tail = _Tail(arrays)
+    inputs = {each.name: _array(each, tail) for each in head.inputs}
+    tail.end()
+    return Request(head.id, inputs, head.outputs, head.binary)
+
+
+def _is_flat(stated: _Input) -> bool:
+    return isinstance(stated.data, document.Numbers) and stated.data.flat
+
+
+def _emptied(head: _Head) -> _Head:
+    """Without numbers: they would keep the whole text."""
+    return replace(head, inputs=[replace(each, data=None) for each in head.inputs])
+
+
+def _filled(head: _Head, lists: Sequence[bytes]) -> dict[str, Array] | None:
+    """Inputs with the numbers of another text; None: one is no flat list."""
+    found = [data for text in lists if (data := document.numbers(text))]
+    if len(found) < len(lists):
+        return None
+    return {
+        each.name: _from_json(data, each.dtype, each.shape, each.where)
+        for each, data in zip(head.inputs, found, strict=True)
+    }
 
 
 def write(model: str, request: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:

@@ -103,6 +103,76 @@ def found_in(stated: Any) -> list[document.Numbers]:
 _WIDEST = {"i": int, "u": int, "f": float, "V": float}
 
 
+PIECES = st.sampled_from(
+    (
+        *("[13]", "[]", "[1, 2]", "[1.5]", "[true]", "[[13]]", "[[1], [2]", "[", "]", "13", "[]]"),
+        *('["]"]', '[13], "id": 7', "[13]}]}", "\xe9", "[13,]", "[nan]", "", "[1e999]", "[1 2]"),
+        "[18446744073709551616]",
+    )
+)
+
+
+@given(PIECES, PIECES, st.sampled_from(["n", "\\u006e", "data"]))
+def test_what_was_understood_changes_nothing(x: str, k: str, name: str) -> None:
+    """A reader that has read the like answers as one that has not, right and wrong."""
+
+    def text(x: str, k: str, name: str = "n") -> bytes:
+        first = f'{{"name": "x", "datatype": "FP32", "shape": [0, 64], "data": {x}}}'
+        second = f'{{"name":"k","datatype":"INT64","shape":[1],"data":{k}}}'
+        return f'{{"inputs": [{first}, {second}], "outputs": [{{"name": "{name}"}}]}}'.encode()
+
+    def outcome(reader: wire.Reader, content: bytes) -> object:
+        try:
+            found = reader.read(content, None)
+        except InputError as error:
+            return str(error)
+        return {key: value.tolist() for key, value in found.inputs.items()}, found.outputs
+
+    learned = wire.Reader(small.INFO)
+    learned.read(text("[]", "[5]"), None)
+    assert len(learned._known) == 1
+    assert outcome(learned, text("[]", "[13]")) == ({"x": [], "k": [13]}, ["n"])
+    for content in (text(x, k), text("[]", k), text("[]", "[6]", name), text("[]", "[7]")):
+        assert outcome(learned, content) == outcome(wire.Reader(small.INFO), content)
+
+
+def test_lists_that_are_no_inputs_are_not_taken_for_them() -> None:
+    content = changed(0, parameters={"data": [1, 2, 3]})
+    text = json.dumps(content).replace('"data": [1, 2, 3]', '"data": [4, 5]').encode()
+    other = wire.Reader(small.INFO)
+    for each in (json.dumps(content).encode(), text):
+        found = other.read(each, None).inputs
+        assert np.array_equal(found["x"], small.inputs()["x"])
+    assert not other._known
+
+
+def test_what_is_kept_does_not_hold_the_text() -> None:
+    reader = wire.Reader(small.INFO)
+    reader.read(json.dumps(request(small.inputs(3))).encode(), None)
+    (kept,) = reader._known.values()
+    assert all(each.data is None for each in kept.inputs)
+
+
+@pytest.mark.parametrize(("more", "kept"), [(-1, True), (0, True), (1, False)])
+def test_how_much_is_kept_of_one(more: int, kept: bool) -> None:
+    reader = wire.Reader(small.INFO)
+    given = small.inputs(3)
+    bare = json.dumps(request(given, id=""))
+    around = len(bare) - sum(
+        len(json.dumps(array.reshape(-1).tolist())) for array in given.values()
+    )
+    text = json.dumps(request(given, id="x" * (wire.LONGEST_KNOWN - around + more)))
+    reader.read(text.encode(), None)
+    assert len(reader._known) == kept
+
+
+def test_how_many_are_kept() -> None:
+    reader = wire.Reader(small.INFO)
+    for number in range(wire.MOST_KNOWN + 1):
+        reader.read(json.dumps(request(small.inputs(), id=str(number))).encode(), None)
+        assert len(reader._known) == (number % wire.MOST_KNOWN) + 1
+
+
 def test_binary_without_a_copy() -> None:
     given = small.inputs(3)
     body, headers = binary(given, parameters={"binary_data_output": True})
