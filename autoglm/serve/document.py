@@ -88,29 +88,29 @@ def read(text: bytes) -> object:
     return found | {"inputs": [_with_numbers(each, flat) for each in entries]}
 
 
-def apart(text: bytes, most: int) -> tuple[tuple[bytes, ...], list[bytes]]:
-    """The lists ``data`` of a text, when they are flat, and what is around them.
+def apart(text: bytes, most: int) -> tuple[tuple[bytes, ...], list[memoryview]]:
+    """The lists ``data`` of a text, if they are flat, and what is around them.
 
     Args:
         text: JSON, or none.
         most: Lists to look for.
 
     Returns:
-        What is before, between and behind the lists, and the lists.
+        What is before, between and behind the lists, and the lists, which are not copied.
     """
     around: list[bytes] = []
-    lists: list[bytes] = []
-    at = 0
+    lists: list[memoryview] = []
+    at, view = 0, memoryview(text)
     while len(lists) < most and (found := _DATA.search(text, at)):
         begin = found.end() - 1
         end = text.find(b"]", begin) + 1 or len(text)
         around.append(text[at:begin])
-        lists.append(text[begin:end])
+        lists.append(view[begin:end])
         at = end
     return (*around, text[at:]), lists
 
 
-def numbers(text: bytes) -> Numbers | None:
+def numbers(text: memoryview) -> Numbers | None:
     """A list of `apart`; None: it is no list, or not flat."""
     try:
         stated = simdjson.Parser().parse(text)

@@ -169,7 +169,7 @@ def _emptied(head: _Head) -> _Head:
     return replace(head, inputs=[replace(each, data=None) for each in head.inputs])
 
 
-def _filled(head: _Head, lists: Sequence[bytes]) -> dict[str, Array] | None:
+def _filled(head: _Head, lists: Sequence[memoryview]) -> dict[str, Array] | None:
     """Inputs with the numbers of another text; None: one is no flat list."""
     found = [data for text in lists if (data := document.numbers(text))]
     if len(found) < len(lists):

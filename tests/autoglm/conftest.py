@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +21,14 @@ from autoglm.commands.compile import cli as compile_command
 from autoglm.ready import Pins
 from tests.beside import Beside
 
-from . import models
+from . import models, small
 
 if TYPE_CHECKING:
+    from autoglm.manifest import Program
+    from autoglm.serve.limits import Limits
+
     from .languages import Spoken
+    from .serving import Service
 
 # Children import engines of megabytes of Python: what is compiled of it is kept, whatever is set.
 sys.dont_write_bytecode = False
@@ -65,6 +69,37 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave nothing running."""
     if beside := session.config.stash.get(_beside, None):
         beside.stop()
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A back end whose devices fail is installed."""
+    with small.faulty(tmp_path_factory.mktemp("faulty")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def service(faulty: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of the small model, whose clients have a second for a head."""
+    from autoglm.serve.limits import Limits
+
+    yield from _serving(tmp_path_factory, small.good(), Limits(head=1.0, body=1 << 20))
+
+
+@pytest.fixture(scope="module")
+def slow(faulty: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same where a call takes 0.5 s, and three requests may wait."""
+    from autoglm.serve.limits import Limits
+
+    yield from _serving(tmp_path_factory, small.bad("slow", seconds=0.5), Limits(requests=3))
+
+
+def _serving(paths: pytest.TempPathFactory, program: Program, limits: Limits) -> Iterator[Service]:
+    from .serving import serving
+
+    path = small.write(paths.mktemp("service") / "small.glm", [program])
+    with serving(path, limits=limits) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -28,10 +28,7 @@ LONG = 1_000_000
 several = pytest.mark.skipif(processor.info().cores < 2, reason="this machine has one processor")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with small.faulty(tmp_path_factory.mktemp("faulty")):
-        yield
+pytestmark = pytest.mark.usefixtures("faulty")
 
 
 class Wait:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,11 +27,7 @@ from autoglm.manifest import Program
 from tests.autoglm import small
 from tests.autoglm.small import bad, good, right, write
 
-
-@pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with small.faulty(tmp_path_factory.mktemp("faulty")):
-        yield
+pytestmark = pytest.mark.usefixtures("faulty")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,7 @@ from autoglm.manifest import Program
 from tests.autoglm import small
 from tests.autoglm.small import bad, good, right, write
 
-
-@pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with small.faulty(tmp_path_factory.mktemp("faulty")):
-        yield
+pytestmark = pytest.mark.usefixtures("faulty")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,7 @@ from tests.autoglm.small import bad, good, right, write
 INFER = "/v2/models/small/infer"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with small.faulty(tmp_path_factory.mktemp("faulty")):
-        yield
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    path = tmp_path_factory.mktemp("service") / "small.glm"
-    with serving(write(path, [good()]), limits=Limits(head=1.0, body=1 << 20)) as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("faulty")
 
 
 def outputs(answer: dict[str, Any]) -> dict[str, Any]:
@@ -233,15 +223,6 @@ def test_schemathesis(service: Service, tmp_path: Path) -> None:
 
 
 # ---- bounds -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A call takes 0.3 s, and three requests may wait."""
-    path = tmp_path_factory.mktemp("slow") / "small.glm"
-    write(path, [bad("slow", seconds=0.3)])
-    with serving(path, limits=Limits(requests=3)) as running:
-        yield running
 
 
 def test_deadlines(slow: Service) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,7 @@ from autoglm.worker import TRIES, Worker
 from tests.autoglm import small
 from tests.autoglm.small import bad, good, right, write
 
-
-@pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with small.faulty(tmp_path_factory.mktemp("faulty")):
-        yield
+pytestmark = pytest.mark.usefixtures("faulty")
 
 
 @asynccontextmanager
