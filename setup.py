@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native parts of the package: libhal by CMake, then the extension modules against it.
+"""The native parts of the package: libhal by CMake, then the extension modules.
 
 libhal, its plug-ins, headers, hal.pc and CMake package become ``hal/_native`` (in place for an
-editable install); ``hal._core``, ``hal._abi`` and ``hal._perf`` find ``libhal.so.1`` there by
-``$ORIGIN``.
+editable install); the extension modules of ``hal`` find ``libhal.so.1`` there by ``$ORIGIN``.
 Everything else about the package is in pyproject.toml.
 """
 
@@ -104,7 +103,7 @@ def newer(obj: str, src: str) -> bool:
 
 
 class BuildExtensions(build_ext):
-    """Build libhal first, then the extension modules that link it."""
+    """Build libhal first, then the extension modules; those of ``hal`` link it."""
 
     def run(self) -> None:
         if SKIP_NATIVE:
@@ -115,6 +114,8 @@ class BuildExtensions(build_ext):
         build_native(tree, tree / "stage")
         mirror(tree / "stage", native)
         for extension in self.extensions:
+            if not extension.name.startswith("hal."):
+                continue
             extension.include_dirs.append("include")
             extension.library_dirs.append(str(native / "lib"))
             extension.extra_link_args.append("-Wl,-rpath,$ORIGIN/_native/lib")
@@ -136,7 +137,8 @@ class BuildPython(build_py):
 
     def run(self) -> None:
         if not self.editable_mode:
-            shutil.rmtree(Path(self.build_lib, "hal"), ignore_errors=True)
+            for package in ("autoglm", "hal"):
+                shutil.rmtree(Path(self.build_lib, package), ignore_errors=True)
         super().run()
 
 
@@ -153,10 +155,11 @@ def pybind11_headers() -> str:
     return str(link.relative_to(ROOT))
 
 
-def pybind11_extension(name: str, include_dirs: Sequence[str] = (), **more: Any) -> Extension:
-    """``hal._NAME`` of the files in ``bindings/NAME``."""
+def pybind11_extension(module: str, include_dirs: Sequence[str] = (), **more: Any) -> Extension:
+    """``PACKAGE._NAME`` of the files in ``bindings/NAME``."""
+    name = module.partition("._")[2]
     return Pybind11Extension(
-        f"hal._{name}",
+        module,
         sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f"bindings/{name}/*.cpp")),
         include_pybind11=False,
         include_dirs=[pybind11_headers(), *include_dirs],
@@ -175,10 +178,10 @@ def has_openssl() -> bool:
 
 def extensions() -> list[Extension]:
     """The extension modules, those of CFFI excepted, which cffi adds by itself."""
-    found = [pybind11_extension("core")]
+    found = [pybind11_extension("hal._core"), pybind11_extension("autoglm._numbers")]
     if has_openssl():
         link = {"include_dirs": ["drivers/hal"], "libraries": ["ssl", "crypto"]}
-        found.append(pybind11_extension("link", **link))
+        found.append(pybind11_extension("hal._link", **link))
     else:
         print("hal-agent is not built: no headers of OpenSSL 3.0: apt install libssl-dev")
     return found

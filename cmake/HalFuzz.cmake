@@ -40,6 +40,9 @@ foreach(file IN LISTS hal_fuzz_files)
         ENVIRONMENT "HAL_DRIVER_PATH=${PROJECT_BINARY_DIR}/lib/hal/drivers")
 endforeach()
 
+target_sources(fuzz_numbers PRIVATE bindings/numbers/numbers.cpp)
+target_include_directories(fuzz_numbers PRIVATE bindings/numbers)
+
 # The agent's end of a link, without TLS, which the target stands in for.
 target_sources(fuzz_agent PRIVATE bindings/link/frame.cpp bindings/link/link.cpp
                                   bindings/link/operation.cpp bindings/link/served.cpp)

@@ -38,6 +38,8 @@ def result(key: str, work: Callable[[], T]) -> T:
         mine = begun is None or begun.cancel()
         future = Future() if begun is None or mine else begun
         _begun[key] = future
+        if mine:
+            future.set_running_or_notify_cancel()  # nobody else takes it over
     if mine:
         _do(future, work)
     value: T = future.result()

@@ -7,159 +7,127 @@ Making those objects, and an array of them, takes longer than all the rest of a 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import orjson
-import simdjson
 
+from .. import _numbers
 from ..errors import InputError
 from ..tensor import Array
 
-_BUFFERS: Final[Mapping[str, tuple[Literal["d", "i", "u"], str]]] = {
-    "f": ("d", "float64"),
-    "V": ("d", "float64"),
-    "i": ("i", "int64"),
-    "u": ("u", "uint64"),
-}
-"""What simdjson makes of the numbers of a list, for each kind of numpy's element types."""
+_DATA: Final = re.compile(rb'"data"\s*:\s*(?=\[)')
+_MARK: Final = secrets.token_hex(16)
+"""Begins what stands for a list. Nobody else knows it, so no request has it."""
+_DIRECT: Final = frozenset("fdbhilBHIL")
+"""Of numpy's element types (`numpy.dtype.char`) those that are read as they are."""
 
 
-_DATA: Final = re.compile(rb'"data"\s*:\s*\[')
+class NotPlain(Exception):
+    """A list is no flat one of numbers of its type, or is in another place than an input's."""
 
 
-class Numbers:
-    """A list that is not taken apart yet.
-
-    Args:
-        stated: The list.
-        flat: Whether it is known to hold no other list.
+@dataclass(frozen=True)
+class Slot:
+    """Stands for a list of numbers.
 
     Attributes:
-        flat: The same.
+        index: Which one of the text's.
     """
 
-    def __init__(self, stated: simdjson.Array, flat: bool) -> None:
-        self._stated = stated
-        self.flat = flat
-
-    def array(self, kind: str) -> Array | None:
-        """Its numbers, of the widest type of a kind.
-
-        Args:
-            kind: As `numpy.dtype.kind`.
-
-        Returns:
-            None: It is no flat list of such numbers; `plain` says what it is.
-        """
-        if not self.flat or kind not in _BUFFERS:
-            return None
-        of_type, dtype = _BUFFERS[kind]
-        try:
-            return np.frombuffer(self._stated.as_buffer(of_type=of_type), dtype)
-        except (TypeError, ValueError):
-            return None
-
-    def plain(self) -> list[Any]:
-        """It, as a list of Python's."""
-        return self._stated.as_list()
+    index: int
 
 
-def read(text: bytes) -> object:
-    """What JSON says; each list ``data`` of an object's ``inputs`` as `Numbers`.
-
-    Raises:
-        InputError: It is no JSON; the sentence says where.
-    """
-    try:
-        stated = simdjson.Parser().parse(text)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"the request is no JSON: {_where(text) or error}") from None
-    if not isinstance(stated, simdjson.Object) or "inputs" not in stated:
-        return _plain(stated)
-    found = {key: _plain(stated[key]) for key in stated if key != "inputs"}
-    inputs = stated["inputs"]
-    if not isinstance(inputs, simdjson.Array):
-        return found | {"inputs": _plain(inputs)}
-    entries = [_entry(each) for each in inputs]
-    lists = 1 + isinstance(found.get("outputs"), list) + sum(map(_lists, entries))
-    flat = not _more(text, lists)
-    return found | {"inputs": [_with_numbers(each, flat) for each in entries]}
-
-
-def apart(text: bytes, most: int) -> tuple[tuple[bytes, ...], list[memoryview]]:
-    """The lists ``data`` of a text, if they are flat, and what is around them.
+class Document:
+    """A text with its lists ``data`` apart: up to the first ``]``, so only a flat one is whole.
 
     Args:
         text: JSON, or none.
         most: Lists to look for.
 
-    Returns:
-        What is before, between and behind the lists, and the lists, which are not copied.
+    Attributes:
+        text: The same.
+        around: What is before, between and behind the lists.
     """
-    around: list[bytes] = []
-    lists: list[memoryview] = []
-    at, view = 0, memoryview(text)
-    while len(lists) < most and (found := _DATA.search(text, at)):
-        begin = found.end() - 1
-        end = text.find(b"]", begin) + 1 or len(text)
-        around.append(text[at:begin])
-        lists.append(view[begin:end])
-        at = end
-    return (*around, text[at:]), lists
+
+    def __init__(self, text: bytes, most: int) -> None:
+        self.text = text
+        around: list[bytes] = []
+        self._begins: list[int] = []
+        at = 0
+        while len(around) < most and (found := _DATA.search(text, at)):
+            around.append(text[at : found.end()])
+            self._begins.append(found.end())
+            at = text.find(b"]", found.end()) + 1 or len(text)
+        self.around = (*around, text[at:])
+
+    def outline(self) -> object:
+        """What it says, with a `Slot` for the list ``data`` of each object of ``inputs``.
+
+        Returns:
+            The same for every text with this around its lists.
+
+        Raises:
+            NotPlain: A list is not flat, or not one of these, or the text is no JSON.
+        """
+        marks = [b'"%s%d"' % (_MARK.encode(), index) for index in range(len(self._begins))]
+        pieces = [piece for pair in zip(self.around, marks, strict=False) for piece in pair]
+        try:
+            stated = orjson.loads(b"".join((*pieces, self.around[-1])))
+        except orjson.JSONDecodeError:
+            raise NotPlain from None
+        found = [slot.index for entry in _entries(stated) if (slot := _take_slot(entry))]
+        if found != list(range(len(self._begins))):
+            raise NotPlain
+        return stated
+
+    def whole(self) -> object:
+        """All that it says, with an object for each number.
+
+        Raises:
+            InputError: It is no JSON; the sentence says where.
+        """
+        try:
+            return orjson.loads(self.text)
+        except orjson.JSONDecodeError as error:
+            raise InputError(f"the request is no JSON: {error}") from None
+
+    def array(self, slot: Slot, dtype: np.dtype[Any], size: int) -> Array:
+        """The numbers of a list.
+
+        Args:
+            slot: Of this text's `outline`, or of one with the same around its lists.
+            dtype: The type that they are to have.
+            size: How many.
+
+        Returns:
+            Of that type, or of float64 for one that is narrower than float32.
+
+        Raises:
+            NotPlain: The list has another number of them, or holds what is no number of that type.
+        """
+        begin = self._begins[slot.index]
+        if 2 * size > len(self.text) - begin or dtype.kind not in "fiuV":  # "1,"
+            raise NotPlain
+        found = np.empty(size, dtype if dtype.char in _DIRECT else np.float64)
+        if not _numbers.read(self.text, begin, found):
+            raise NotPlain
+        return found
 
 
-def numbers(text: memoryview) -> Numbers | None:
-    """A list of `apart`; None: it is no list, or not flat."""
-    try:
-        stated = simdjson.Parser().parse(text)
-    except (ValueError, RuntimeError):
+def _entries(stated: object) -> list[dict[str, Any]]:
+    """The objects of ``inputs``."""
+    inputs = stated.get("inputs") if isinstance(stated, dict) else None
+    entries = inputs if isinstance(inputs, list) else []
+    return [each for each in entries if isinstance(each, dict)]
+
+
+def _take_slot(entry: dict[str, Any]) -> Slot | None:
+    """What stands for an entry's list, from now on in the place of its mark."""
+    data = entry.get("data")
+    if not isinstance(data, str) or not data.startswith(_MARK):
         return None
-    return Numbers(stated, flat=True) if isinstance(stated, simdjson.Array) else None
-
-
-def _where(text: bytes) -> str:
-    """What is no JSON in it; simdjson does not say."""
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        return str(error)
-    return ""
-
-
-def _more(text: bytes, lists: int) -> bool:
-    """Whether more lists may begin in it: a bracket in a name counts, too."""
-    at = -1
-    for _ in range(lists):
-        at = text.find(b"[", at + 1)
-    return text.find(b"[", at + 1) >= 0
-
-
-def _entry(stated: simdjson.SimValue) -> object:
-    if not isinstance(stated, simdjson.Object):
-        return _plain(stated)
-    return {key: stated[key] if key == "data" else _plain(stated[key]) for key in stated}
-
-
-def _lists(entry: object) -> int:
-    """How many lists a plain entry has: its shape and its numbers."""
-    if not isinstance(entry, dict):
-        return 0
-    return isinstance(entry.get("shape"), list) + isinstance(entry.get("data"), simdjson.Array)
-
-
-def _with_numbers(entry: object, flat: bool) -> object:
-    if not isinstance(entry, dict) or "data" not in entry:
-        return entry
-    data = entry["data"]
-    known = Numbers(data, flat) if isinstance(data, simdjson.Array) else _plain(data)
-    return entry | {"data": known}
-
-
-def _plain(stated: simdjson.SimValue) -> object:
-    if isinstance(stated, simdjson.Object):
-        return stated.as_dict()
-    if isinstance(stated, simdjson.Array):
-        return stated.as_list()
-    return stated
+    entry["data"] = slot = Slot(int(data[len(_MARK) :]))
+    return slot

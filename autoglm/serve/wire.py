@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ import orjson
 from ..errors import InputError
 from ..manifest import ModelInfo
 from ..tensor import Array, TensorSpec
-from . import document
+from .document import Document, NotPlain, Slot
 
 DATATYPES: Final[Mapping[str, str]] = {
     "bool": "BOOL",
@@ -96,7 +96,7 @@ class Reader:
     def __init__(self, info: ModelInfo) -> None:
         self._specs = {spec.name: spec for spec in info.inputs}
         self._outputs = [spec.name for spec in info.outputs]
-        self._known: dict[bytes | tuple[bytes, ...], _Head] = {}
+        self._known: dict[tuple[bytes, ...], _Head] = {}
 
     def read(self, body: bytes, length: int | None) -> Request:
         """A request, from its body.
@@ -108,37 +108,27 @@ class Reader:
         Raises:
             InputError: It is no such request; the sentence says where.
         """
-        if length is None:
-            return self._read_json(body)
-        if length > len(body):
+        if length is not None and length > len(body):
             raise InputError(f"the JSON has {length} bytes by its header, the body has {len(body)}")
-        text = body[:length]
-        head = self._known.get(text)
-        if head is None:
-            head = self._head(text)
-            if length <= LONGEST_KNOWN and all(each.size is not None for each in head.inputs):
-                self._keep(text, head)
-        return _request(head, memoryview(body)[length:])
+        document = Document(body if length is None else body[:length], len(self._specs))
+        arrays = memoryview(body)[len(document.text) :]
+        try:
+            head = self._known.get(document.around) or self._learn(document)
+            return _request(head, document, arrays)
+        except NotPlain:  # slower, and says what is wrong
+            return _request(self._head(document.whole()), document, arrays)
 
-    def _read_json(self, text: bytes) -> Request:
-        around, lists = document.apart(text, len(self._specs))
-        short = sum(map(len, around)) <= LONGEST_KNOWN
-        known = self._known.get(around) if short else None
-        inputs = _filled(known, lists) if known else None
-        if known and inputs is not None:
-            return Request(known.id, inputs, known.outputs, known.binary)
-        head = self._head(text)
-        if short and len(lists) == len(head.inputs) and all(map(_is_flat, head.inputs)):
-            self._keep(around, _emptied(head))
-        return _request(head, memoryview(b""))
+    def _learn(self, document: Document) -> _Head:
+        """What is said around the lists of numbers."""
+        head = self._head(document.outline())
+        if sum(map(len, document.around)) <= LONGEST_KNOWN:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[document.around] = head
+        return head
 
-    def _keep(self, text: bytes | tuple[bytes, ...], head: _Head) -> None:
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        self._known[text] = head
-
-    def _head(self, text: bytes) -> _Head:
-        stated = _object(document.read(text), "the request")
+    def _head(self, content: object) -> _Head:
+        stated = _object(content, "the request")
         inputs: dict[str, _Input] = {}
         for index, each in enumerate(_list(stated.get("inputs"), "inputs")):
             where = f"inputs[{index}]"
@@ -153,31 +143,11 @@ class Reader:
         return _Head(identifier, tuple(inputs.values()), outputs, binary)
 
 
-def _request(head: _Head, arrays: memoryview) -> Request:
+def _request(head: _Head, document: Document, arrays: memoryview) -> Request:
     tail = _Tail(arrays)
-    inputs = {each.name: _array(each, tail) for each in head.inputs}
+    inputs = {each.name: _array(each, document, tail) for each in head.inputs}
     tail.end()
     return Request(head.id, inputs, head.outputs, head.binary)
-
-
-def _is_flat(stated: _Input) -> bool:
-    return isinstance(stated.data, document.Numbers) and stated.data.flat
-
-
-def _emptied(head: _Head) -> _Head:
-    """Without numbers: they would keep the whole text."""
-    return replace(head, inputs=[replace(each, data=None) for each in head.inputs])
-
-
-def _filled(head: _Head, lists: Sequence[memoryview]) -> dict[str, Array] | None:
-    """Inputs with the numbers of another text; None: one is no flat list."""
-    found = [data for text in lists if (data := document.numbers(text))]
-    if len(found) < len(lists):
-        return None
-    return {
-        each.name: _from_json(data, each.dtype, each.shape, each.where)
-        for each, data in zip(head.inputs, found, strict=True)
-    }
 
 
 def write(model: str, request: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
@@ -278,15 +248,25 @@ def _input(stated: Mapping[str, Any], where: str, specs: Mapping[str, TensorSpec
     size = _object(stated.get("parameters", {}), f"{where}: parameters").get("binary_data_size")
     if size is not None and not _whole(size):
         raise InputError(f"{where}: binary_data_size is a number of bytes")
-    data = stated.get("data") if size is None else None
-    return _Input(spec.name, np.dtype(spec.dtype), shape, where, size, data)
+    return _Input(spec.name, np.dtype(spec.dtype), shape, where, size, stated.get("data"))
 
 
-def _array(stated: _Input, tail: _Tail) -> Array:
+def _array(stated: _Input, document: Document, tail: _Tail) -> Array:
+    if isinstance(stated.data, Slot):
+        return _from_numbers(stated.data, stated, document)
     if stated.size is None:
-        return _from_json(stated.data, stated.dtype, stated.shape, stated.where)
+        return _from_list(stated.data, stated.dtype, stated.shape, stated.where)
     data = tail.take(stated.size, stated.where)
     return _from_bytes(data, stated.dtype, stated.shape, stated.where)
+
+
+def _from_numbers(slot: Slot, stated: _Input, document: Document) -> Array:
+    if stated.size is not None:
+        raise NotPlain  # nobody reads what may be no list
+    array = document.array(slot, stated.dtype, math.prod(stated.shape))
+    if array.dtype != stated.dtype:
+        array = _cast(array, stated.dtype, stated.where)
+    return array.reshape(stated.shape)
 
 
 def _shape(stated: object, where: str, spec: TensorSpec) -> tuple[int, ...]:
@@ -312,9 +292,11 @@ def _from_bytes(
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _from_json(data: object, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
+def _from_list(data: object, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
+    if not isinstance(data, list):
+        raise InputError(f"{where}: data is a list")
     try:
-        array = _numbers(data, dtype, where)
+        array = np.array(data)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{where}: data is no array of one shape: {error}") from None
     if array.size != math.prod(shape):
@@ -324,13 +306,6 @@ def _from_json(data: object, dtype: np.dtype[Any], shape: tuple[int, ...], where
     if array.size and array.dtype.kind not in _TAKES[dtype.kind]:
         raise InputError(f"{where}: data holds what is no {dtype.name}")
     return _cast(array, dtype, where).reshape(shape)
-
-
-def _numbers(data: object, dtype: np.dtype[Any], where: str) -> Array:
-    if not isinstance(data, document.Numbers):
-        raise InputError(f"{where}: data is a list")
-    array = data.array(dtype.kind)
-    return np.array(data.plain()) if array is None else array
 
 
 _TAKES: Final[Mapping[str, str]] = {"b": "b", "i": "iu", "u": "iu", "f": "iuf", "V": "iuf"}

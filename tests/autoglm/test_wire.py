@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoglm.errors import InputError
-from autoglm.serve import document, wire
+from autoglm.serve import wire
+from autoglm.serve.document import Document, NotPlain, Slot
 from autoglm.tensor import Array
 from tests.autoglm import small
 from tests.autoglm.serving import HEADER, binary, request
@@ -42,35 +43,46 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "flat"),
+    "text",
     [
-        ('{"inputs": [{"shape": [2], "data": [1, 2]}]}', True),
-        ('{"inputs": [{"data": [1, 2]}, {"shape": [0], "data": []}], "outputs": []}', True),
-        ('{"inputs": [{"shape": [2], "data": [[1], [2]]}]}', False),
-        ('{"inputs": [{"shape": [3], "data": [1, [], [2, 3]]}]}', False),
-        ('{"inputs": [{"shape": [2], "data": [1, 2], "name": "["}]}', False),
-        ('{"inputs": [{"shape": [2], "data": [1, 2], "parameters": {"a": []}}]}', False),
+        '{"inputs": [{"shape": [2], "data": [1, 2]}]}',
+        '{"inputs": [{"data": [1, 2]}, {"shape": [0], "data" : []}], "outputs": []}',
+        '{"inputs": [{"data"\n:\t[1, 2], "name": "["}]}',
+        '{"inputs": [{"data": [1, 2], "parameters": {"a": [[]]}}, 3]}',
+        '{"inputs": [{"data": [1], "parameters": {"data": "[2]"}}]}',
     ],
 )
-def test_flat_lists(text: str, flat: bool) -> None:
-    """Those are read without an object for each number; what may be none is read as ever."""
-    stated: Any = document.read(text.encode())
-    numbers = [each["data"] for each in stated["inputs"]]
-    for each in numbers:
-        assert isinstance(each, document.Numbers)
-        array = each.array("i")
-        assert (array is not None) == flat
-        assert array is None or array.tolist() == each.plain()
-    assert plain(stated) == json.loads(text)
+def test_lists_of_numbers_are_apart(text: str) -> None:
+    document = Document(text.encode(), 2)
+    stated: Any = document.outline()
+    for entry in stated["inputs"]:
+        if isinstance(entry, dict):
+            size = len(json.loads(text)["inputs"][0]["data"]) if entry["data"].index == 0 else 0
+            entry["data"] = document.array(entry["data"], np.dtype("int64"), size).tolist()
+    assert stated == document.whole() == json.loads(text)
 
 
-def plain(stated: object) -> object:
-    """As Python's json module has it."""
-    if isinstance(stated, document.Numbers):
-        return stated.plain()
-    if isinstance(stated, dict):
-        return {name: plain(value) for name, value in stated.items()}
-    return [plain(each) for each in stated] if isinstance(stated, list) else stated
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"inputs": [{"shape": [2], "data": [[1], [2]]}]}',
+        '{"inputs": [{"shape": [3], "data": [1, [], [2, 3]]}]}',
+        '{"inputs": [{"data": ["a]b"]}]}',
+        '{"inputs": [{"data": [1], "data": [2]}]}',  # the last one counts
+        '{"inputs": [{"data": [1]}], "inputs": []}',
+        '{"inputs": [{"parameters": {"data": [1]}}]}',
+        '{"inputs": [{"\\"data": [1], "d\\u0061ta": [2]}]}',
+        '{"outputs": [{"data": [1]}], "inputs": [{"d\\u0061ta": [2]}]}',
+        '{"data": [1], "inputs": [{"data": 2}]}',
+        '{"inputs": {"data": [1]}}',
+        '[{"data": [1]}]',
+        '"data": [1]',
+        '{"inputs": [{"data": [1',
+    ],
+)
+def test_other_lists_are_not(text: str) -> None:
+    with pytest.raises(NotPlain):
+        Document(text.encode(), 2).outline()
 
 
 NUMBERS = st.lists(st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False), max_size=9)
@@ -85,22 +97,28 @@ ENTRIES = st.fixed_dictionaries({"data": NUMBERS | ANY}, optional={"shape": ANY,
 @given(ANY | st.fixed_dictionaries({"inputs": st.lists(ENTRIES | ANY) | ANY}))
 def test_json_is_what_it_says(content: Any) -> None:
     finite = json.loads(json.dumps(content).replace("Infinity", "1e308"))
-    stated: Any = document.read(json.dumps(finite).encode())
-    assert plain(stated) == finite
-    for numbers in found_in(stated):
-        for kind in "iufVb":
-            array = numbers.array(kind)
-            assert array is None or array.tolist() == list(map(_WIDEST[kind], numbers.plain()))
+    document = Document(json.dumps(finite).encode(), 9)
+    assert document.whole() == finite
+    try:
+        stated: Any = document.outline()
+    except NotPlain:
+        return
+    if not isinstance(stated, dict) or not isinstance(stated.get("inputs"), list):
+        assert stated == finite
+        return
+    for entry, meant in zip(stated["inputs"], finite["inputs"], strict=True):
+        if not isinstance(entry, dict) or not isinstance(entry.get("data"), Slot):
+            assert entry == meant
+            continue
+        for dtype in (np.dtype("float64"), np.dtype("int64"), np.dtype("uint64")):
+            try:
+                array = document.array(entry["data"], dtype, len(meant["data"]))
+            except NotPlain:
+                continue
+            assert array.tolist() == list(map(_OF_KIND[dtype.kind], meant["data"]))
 
 
-def found_in(stated: Any) -> list[document.Numbers]:
-    inputs = stated.get("inputs") if isinstance(stated, dict) else None
-    entries = inputs if isinstance(inputs, list) else []
-    data = [each.get("data") for each in entries if isinstance(each, dict)]
-    return [each for each in data if isinstance(each, document.Numbers)]
-
-
-_WIDEST = {"i": int, "u": int, "f": float, "V": float}
+_OF_KIND = {"i": int, "u": int, "f": float}
 
 
 PIECES = st.sampled_from(
@@ -108,6 +126,13 @@ PIECES = st.sampled_from(
         *("[13]", "[]", "[1, 2]", "[1.5]", "[true]", "[[13]]", "[[1], [2]", "[", "]", "13", "[]]"),
         *('["]"]', '[13], "id": 7', "[13]}]}", "\xe9", "[13,]", "[nan]", "", "[1e999]", "[1 2]"),
         "[18446744073709551616]",
+        "[-0]",
+        "[1e0]",
+        "[01]",
+        "[-]",
+        "[+1]",
+        "[1.]",
+        "[.5]",
     )
 )
 
@@ -146,11 +171,20 @@ def test_lists_that_are_no_inputs_are_not_taken_for_them() -> None:
     assert not other._known
 
 
-def test_what_is_kept_does_not_hold_the_text() -> None:
-    reader = wire.Reader(small.INFO)
-    reader.read(json.dumps(request(small.inputs(3))).encode(), None)
-    (kept,) = reader._known.values()
-    assert all(each.data is None for each in kept.inputs)
+def test_a_list_beside_binary_data_is_json_too() -> None:
+    """Nobody reads its numbers, but the request is one or none."""
+    given = small.inputs()
+    stated = changed(0, parameters={"binary_data_size": 256}, data="HERE")
+    for content, good in (("[1, [2], true]", True), ("[1, 2]", True), ("[junk]", False)):
+        text = json.dumps(stated).replace('"HERE"', content).encode()
+        reader = wire.Reader(small.INFO)
+        for _ in range(2):
+            if good:
+                found = reader.read(text + given["x"].tobytes(), len(text))
+                assert np.array_equal(found.inputs["x"], given["x"])
+            else:
+                with pytest.raises(InputError, match="no JSON"):
+                    reader.read(text + given["x"].tobytes(), len(text))
 
 
 @pytest.mark.parametrize(("more", "kept"), [(-1, True), (0, True), (1, False)])

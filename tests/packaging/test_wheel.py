@@ -95,13 +95,13 @@ def test_python_files(names: set[str], source: Path) -> None:
 def test_extension_modules(names: set[str]) -> None:
     """The extension modules, beside the package's Python files."""
     modules = {name.split(".")[0] for name in names if name.count("/") == 1 and ".so" in name}
-    assert modules == {"hal/_core", "hal/_abi", "hal/_link", "hal/_perf"}
+    assert modules == {"autoglm/_numbers", "hal/_core", "hal/_abi", "hal/_link", "hal/_perf"}
 
 
 def test_runpaths(unpacked: Path) -> None:
     """Libraries are looked for inside the wheel, and in no folder of this machine."""
     modules = dict.fromkeys(("_core", "_abi", "_link", "_perf"), "$ORIGIN/_native/lib")
-    wanted = {**modules, "libhal": "", "libhal-discover": "$ORIGIN"}
+    wanted = {**modules, "_numbers": "", "libhal": "", "libhal-discover": "$ORIGIN"}
     for path in [*unpacked.rglob("*.so"), *unpacked.rglob("*.so.1")]:
         if path.read_bytes()[:4] != b"\x7fELF":
             continue
