@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,11 @@ SECONDS = 2.0
 """Of one turn of the many clients."""
 TURNS = 5
 NAMES = {"float32": "FP32", "int32": "INT32"}
+BARE = "bare call"
+STARTS = 7
+"""How often servers and engines are started: how fast one is depends on where its memory lies."""
+HOPS = {"a process alone": "alone", "two processes alone": "bare", "they and uvicorn": "uvicorn"}
+"""The least that servers can do (`hops_server`)."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,16 @@ class Model:
     """A model, compiled by ONNX Runtime: the same engine on both sides.
 
     Attributes:
-        short: A call takes no longer than what is around it.
+        threads: Of the engine, as text; "0": as many as it takes by itself.
+        batch: Calls of a turn.
     """
 
     name: str
     source: Path
     artifact: Path
     inputs: Mapping[str, Array]
-    short: bool
+    threads: str
+    batch: int
 
     def session(self) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(self.source, providers=["CPUExecutionProvider"])
@@ -72,7 +79,8 @@ def models(folder: Path) -> list[Model]:
     for name, (source, inputs) in given.items():
         artifact = folder / f"{name}.glm"
         compiler.compile(source, output=artifact, engines=["onnxruntime"], seconds=1)
-        made.append(Model(name, source, artifact, inputs, short=name == "mlp"))
+        threads, batch = ("1", 40) if name == "mlp" else ("0", 10)
+        made.append(Model(name, source, artifact, inputs, threads, batch))
     return made
 
 
@@ -181,8 +189,17 @@ class Connection:
     """Of one client, as thin as can be."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._port = port
+        self._connect()
+
+    def _connect(self) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", self._port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def renew(self) -> None:
+        """Connect again: servers close what is idle for seconds."""
+        self.close()
+        self._connect()
 
     def ask(self, message: bytes) -> None:
         self._socket.sendall(message)
@@ -255,45 +272,52 @@ def peer_server(module: str, model: Model, *options: str) -> Iterator[Server]:
         yield started
 
 
-def served_rows(model: Model, *options: str) -> list[Row]:
+def served_rows(model: Model, *options: str, goal: str = "<= 300") -> list[Row]:
     """A request of one client beyond a bare call of the engine.
 
     Args:
         model: Which.
         options: Of our service; what they do to the machine is done to all.
+        goal: In microseconds.
     """
-    session = model.session()
     path = f"/v2/models/{model.name}/infer"
     asked = {"binary": request_in_binary(path, model.inputs), "json": request(path, model.inputs)}
-    peers = {"fastapi": (["fastapi_server"], request("/infer", model.inputs))}
-    if model.short:
-        peers["two processes alone"] = (["hops_server"], asked["binary"])
-        peers["they and uvicorn"] = (["hops_server", "uvicorn"], asked["binary"])
-    with ExitStack() as stack:
-        service = stack.enter_context(ours(model, *options))
-        contestants: dict[str, Contestant] = {"bare call": partial(session.run, None, model.inputs)}
-        for form, message in asked.items():
-            contestants[form] = partial(stack.enter_context(service.client()).ask, message)
-        processes = [service.process]
-        for name, ((module, *rest), message) in peers.items():
-            theirs = stack.enter_context(peer_server(module, model, *rest))
-            contestants[name] = partial(stack.enter_context(theirs.client()).ask, message)
-            processes.append(theirs.process)
-        found = medians(
-            contestants,
-            rounds=31,
-            batch=40,
-            warm=10,
-            apart=True,
-            before=lambda: quiet(processes),
-        )
+    each_time = [_served(model, asked, options) for _ in range(STARTS)]
+    found = {name: statistics.median(each[name] for each in each_time) for name in each_time[0]}
     rows = []
     for form in asked:
         name = " ".join(["served, 1 client,", f"{form}, {model.name}", *options])
-        theirs_us = {peer: found[peer] / 1e3 for peer in ("bare call", *peers)}
-        beyond = found[form] / 1e3 - theirs_us["bare call"]
-        rows.append(Row(name, found[form] / 1e3, theirs_us, "<= 300", beyond, "us"))
+        theirs = {peer: taken for peer, taken in found.items() if peer not in asked}
+        beyond = found[form] - found[BARE]
+        rows.append(Row(name, found[form], theirs, goal, beyond, "us"))
     return rows
+
+
+def _served(model: Model, asked: Mapping[str, bytes], options: Sequence[str]) -> dict[str, float]:
+    """Microseconds of a request to each server, and of a bare call, all of them started anew."""
+    with ExitStack() as stack:
+        servers = dict.fromkeys(asked, stack.enter_context(ours(model, *options)))
+        servers["fastapi"] = stack.enter_context(peer_server("fastapi_server", model))
+        for name, how in HOPS.items():
+            least = peer_server("hops_server", model, how, model.threads)
+            servers[name] = stack.enter_context(least)
+        messages = {**dict.fromkeys(HOPS, asked["binary"]), **asked}
+        messages["fastapi"] = request("/infer", model.inputs)
+        clients = {name: stack.enter_context(each.client()) for name, each in servers.items()}
+
+        def between() -> None:
+            for client in clients.values():
+                client.renew()
+            quiet({each.process for each in servers.values()})
+
+        contestants: dict[str, Contestant] = {
+            name: partial(client.ask, messages[name]) for name, client in clients.items()
+        }
+        contestants[BARE] = partial(model.session().run, None, model.inputs)
+        found = medians(
+            contestants, rounds=5, batch=model.batch, warm=10, apart=True, before=between
+        )
+    return {name: taken / 1e3 for name, taken in found.items()}
 
 
 def awake_rows(model: Model) -> list[Row]:
@@ -301,6 +325,11 @@ def awake_rows(model: Model) -> list[Row]:
     if not os.access("/dev/cpu_dma_latency", os.W_OK):
         return []
     return served_rows(model, "--wake-latency", "0")
+
+
+def asleep_rows(model: Model) -> list[Row]:
+    """The same where nobody looks for a message without sleeping."""
+    return served_rows(model, "--busy-poll", "0", goal="")
 
 
 def clients_row(model: Model) -> Row:
@@ -337,6 +366,7 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         small, trained = models(Path(folder))
         found = [call_row(small)]  # in a long call it is lost in the noise
+        found += asleep_rows(small)
         for model in (small, trained):
             found += [load_row(model), *served_rows(model), *awake_rows(model), clients_row(model)]
     return found

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The least that a server can do which runs a model in another process.
+"""The least that a server can do which runs a model: in another process, or in its own.
 
-``python -m bench.hops_server MODEL PORT [uvicorn]``: whatever comes is a request, nothing is read
-of it, the model runs on inputs of its own, and the answer is always the same. What that takes is
-the price of two processes on this machine, with uvicorn that of HTTP too. Arrays, bounds and
-deadlines come on top of it.
+``python -m bench.hops_server MODEL PORT bare|uvicorn|alone THREADS``: whatever comes is a request,
+nothing is read of it, the model runs on inputs of its own, and the answer is always the same. What
+that takes is the price of two processes on this machine, with uvicorn that of HTTP too; alone, that
+of being a server at all. Arrays, bounds and deadlines come on top of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,18 +27,26 @@ LENGTH = str(len(BODY)).encode()
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: %s\r\n\r\n%s" % (LENGTH, BODY)
 
 
-def work(model: str, link: socket.socket) -> None:
-    """Run the model whenever told to."""
+def engine(model: str, threads: int) -> Callable[[], object]:
+    """What runs the model once, on so many threads; 0: as many as ONNX Runtime takes by itself."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     dtypes = {"tensor(float)": np.float32, "tensor(int32)": np.int32}
+    random = np.random.default_rng(1)
     inputs = {
-        each.name: np.zeros([n if isinstance(n, int) else 1 for n in each.shape], dtypes[each.type])
+        each.name: random.integers(
+            0, 256, [n if isinstance(n, int) else 1 for n in each.shape]
+        ).astype(dtypes[each.type])
         for each in session.get_inputs()
     }
+    return partial(session.run, None, inputs)
+
+
+def work(run: Callable[[], object], link: socket.socket) -> None:
+    """Run the model whenever told to."""
     while link.recv(16):
-        session.run(None, inputs)
+        run()
         link.send(b"done")
 
 
@@ -60,21 +70,33 @@ class Worker:
 
 
 class Bare(asyncio.Protocol):
-    """A connection without HTTP."""
+    """A connection without HTTP.
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    Args:
+        run: Runs the model, and calls what it is given.
+    """
+
+    def __init__(self, run: Callable[[Callable[[], object]], object]) -> None:
+        self._run = run
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._worker.run().add_done_callback(lambda _: self._transport.write(ANSWER))
+        self._run(partial(self._transport.write, ANSWER))
 
 
 async def bare(port: int, link: socket.socket) -> None:
     worker = Worker(link)
-    server = await asyncio.get_running_loop().create_server(lambda: Bare(worker), "127.0.0.1", port)
+    await serve(port, lambda answer: worker.run().add_done_callback(lambda _: answer()))
+
+
+async def alone(port: int, run: Callable[[], object]) -> None:
+    await serve(port, lambda answer: (run(), answer()))
+
+
+async def serve(port: int, run: Callable[[Callable[[], object]], object]) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: Bare(run), "127.0.0.1", port)
     await server.serve_forever()
 
 
@@ -95,15 +117,17 @@ async def with_uvicorn(port: int, link: socket.socket) -> None:
     await uvicorn.Server(config).serve()
 
 
-def main(model: str, port: str, how: str = "") -> None:
+def main(model: str, port: str, how: str, threads: str) -> None:
     """Serve until killed."""
+    if how == "alone":
+        uvloop.run(alone(int(port), engine(model, int(threads))))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ours.close()
-        work(model, theirs)
+        work(engine(model, int(threads)), theirs)
         os._exit(0)
     theirs.close()
-    uvloop.run((with_uvicorn if how else bare)(int(port), ours))
+    uvloop.run({"bare": bare, "uvicorn": with_uvicorn}[how](int(port), ours))
 
 
 if __name__ == "__main__":
