@@ -15,6 +15,7 @@ import click
 
 import hal
 
+from .. import busy_poll
 from ..errors import DeviceError, Error, InputError, TargetUnavailable, WrongTarget
 from .outcome import run
 
@@ -105,7 +106,7 @@ def _file(**rules: Any) -> click.Path:
     " sleep. It costs power, and takes the right to /dev/cpu_dma_latency. Any unless told.",
 )  # fmt: skip
 @click.option(
-    "--busy-poll", type=click.IntRange(0, 1_000_000), default=1000, show_default=True,
+    "--busy-poll", type=click.IntRange(0, 1_000_000), default=busy_poll.DEFAULT, show_default=True,
     metavar="US",
     help="Microseconds for which service and worker look for the next message instead of sleeping,"
     " while messages come as quickly; 0: never.",

@@ -132,12 +132,8 @@ def _json_length(scope: Scope) -> int | None:
         HTTPException: 415 for another kind of content, as a web page of somebody else could have a
             browser send; 400 for no number.
     """
-    if (
-        not scope["fields"]
-        .get(b"content-type", wire.JSON)
-        .lower()
-        .startswith((wire.JSON, wire.BINARY))
-    ):
+    kind = scope["fields"].get(b"content-type", wire.JSON).lower()
+    if not kind.startswith((wire.JSON, wire.BINARY)):
         raise HTTPException(415, "the body is application/json, or application/octet-stream")
     length: bytes | None = scope["fields"].get(wire.FIELD)
     if length is None:

@@ -31,7 +31,7 @@ LOOPBACK = "127.0.0.1"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """By which it is told to end; a second SIGINT does not wait for requests."""
 
-PATIENCE = 1.0
+PATIENCE = 0.1
 """Seconds for which the rest of a request with a known head is waited for, before it takes the long
 way, which has its deadline."""
 

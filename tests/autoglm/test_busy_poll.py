@@ -10,16 +10,20 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from autoglm import busy_poll
 from autoglm.busy_poll import BusyPoll, receive
+from autoglm.commands.runtime import cli
 from hal import processor
 from tests.autoglm import small
-from tests.autoglm.small import bad, good, right
+from tests.autoglm.serving import commanded
+from tests.autoglm.small import bad, good, right, write
 from tests.autoglm.test_worker import working
 
 LONG = 1_000_000
@@ -141,6 +145,34 @@ def test_calls(microseconds: int, tmp_path: Path) -> None:
             assert all(map(right, many, await asyncio.gather(*map(worker.call, many))))
 
     asyncio.run(main())
+
+
+@several
+@pytest.mark.parametrize(("microseconds", "awake"), [(0, False), (LONG, True)])
+def test_the_command(microseconds: int, awake: bool, tmp_path: Path) -> None:
+    """With the longest bound, the worker of a client that asks every 10 ms never sleeps."""
+    artifact = write(tmp_path / "small.glm", [good()])
+    options = ("--threads", "1", "--busy-poll", str(microseconds))
+    with commanded(artifact, *options) as (process, client):
+        client.infer("small", small.inputs())
+        (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        clock = ~int(worker) << 3 | 2  # of its time on processors: clock_getcpuclockid(3)
+        begin, asked = time.clock_gettime(clock), 0
+        while asked < 50 or (awake and time.clock_gettime(clock) - begin < 1):
+            client.infer("small", small.inputs())
+            time.sleep(0.01)
+            asked += 1
+            assert asked < 3000
+        assert awake or time.clock_gettime(clock) - begin < 0.25
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"), [(-1, False), (0, True), (1_000_000, True), (1_000_001, False)]
+)
+def test_what_may_be_asked_for(value: int, fits: bool) -> None:
+    told = CliRunner().invoke(cli, ["--busy-poll", str(value)])
+    assert told.exit_code == 2
+    assert ("name an artifact" in told.output) is fits
 
 
 @several
