@@ -65,7 +65,7 @@ def main() -> int:
         ).start()
     gc.freeze()  # what is loaded stays: a collection that looks at it all takes milliseconds
     link.send(_message({"candidates": names, "concurrent": model.concurrent} | _now(model)))
-    poll = BusyPoll(asked["busy_poll"] if _spare(model) else 0)  # who is alone comes to this lane
+    poll = BusyPoll(asked["busy_poll"])  # who is alone comes to this lane
     _serve(*lanes[0], crowd, asked["largest"], poll)
     return 0
 

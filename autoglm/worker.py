@@ -102,7 +102,8 @@ class Worker:
             `MOST` at most.
         busy_poll: Microseconds for which process and event loop look for each other's next message
             instead of sleeping, while one is expected (`busy_poll.BusyPoll`); 0: none. The loop
-            does so where a call leaves it a processor, and goes on with other work meanwhile.
+            does so where a call leaves it a processor, and goes on with other work meanwhile; the
+            process does so between calls, when it needs none.
 
     Attributes:
         info: The source model.

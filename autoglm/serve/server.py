@@ -8,6 +8,7 @@ import contextlib
 import ipaddress
 import logging
 import math
+import re
 import signal
 import ssl
 import threading
@@ -34,6 +35,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PATIENCE = 0.1
 """Seconds for which the rest of a request with a known head is waited for, before it takes the long
 way, which has its deadline."""
+
+_UPGRADE = re.compile(rb"(?im)^upgrade:[^\n]*\n")
+"""A wish to speak something else than HTTP/1.1, which a server may ignore (RFC 9110, section 7.8).
+uvicorn's parser would take the body for that something else, and lose it."""
 
 log = logging.getLogger("autoglm")
 
@@ -111,8 +116,8 @@ class Protocol(HttpToolsProtocol):
 
     def _go_on(self, data: bytes, begins: bool) -> None:
         """The long way."""
-        self._head = head_of(data) if begins else b""
-        super().data_received(data)
+        self._head = head = head_of(data) if begins else b""
+        super().data_received(_UPGRADE.sub(b"", head) + data[len(head) :])
 
     def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         self._passage = None

@@ -217,6 +217,22 @@ def test_garbage(service: Service) -> None:
     assert infer(service, 1, 1)
 
 
+@pytest.mark.parametrize("wanted", ["h2c", "websocket"])
+def test_a_wish_to_speak_something_else(service: Service, wanted: str) -> None:
+    """It is ignored, and the request answered."""
+    given = small.inputs(1, 1)
+    connection = service.connect()
+    for headers in (
+        {"Connection": "Upgrade, HTTP2-Settings", "uPGRADE": wanted, "HTTP2-Settings": "AAMAAABk"},
+        {},
+    ):
+        connection.request("POST", INFER, json.dumps(request(given)), headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert json.load(answer)["outputs"]
+    connection.close()
+
+
 def test_schemathesis(service: Service, tmp_path: Path) -> None:
     attack(service, tmp_path, "--max-examples", "6")
     assert infer(service, 1, 1)
