@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from autoglm.errors import InputError
 from autoglm.serve import wire
 from autoglm.serve.document import Document, NotPlain, Slot
-from autoglm.tensor import Array
+from autoglm.tensor import Array, TensorSpec
 from tests.autoglm import small
 from tests.autoglm.serving import HEADER, binary, request
 
@@ -40,6 +41,35 @@ def test_json() -> None:
     assert all(np.array_equal(found.inputs[name], array) for name, array in given.items())
     nested = changed(0, data=small.inputs()["x"].tolist())
     assert np.array_equal(read(nested).inputs["x"], small.inputs()["x"])
+
+
+@pytest.mark.parametrize("dtype", wire.DATATYPES)
+def test_every_element_type(dtype: str) -> None:
+    """Numbers that it has are read, from a list or nested ones; others are refused, and said."""
+    reader = wire.Reader(replace(small.INFO, inputs=[TensorSpec("x", dtype, (2, "n"))]))
+
+    def given(data: str) -> Array:
+        entry = f'"name": "x", "datatype": "{wire.DATATYPES[dtype]}", "shape": [2, 2]'
+        return reader.read(f'{{"inputs": [{{{entry}, "data": {data}}}]}}'.encode(), None).inputs[
+            "x"
+        ]
+
+    one, other, wrong = {
+        "b": ("[true, false, true, true]", "[[true, false], [true, true]]", "[1, 0, 1, 1]"),
+        "f": ("[1, -0.5, 2e1, 0]", "[[1, -0.5], [2e1, 0]]", "[1e999, 0, 0, 0]"),
+        "V": ("[1, -0.5, 2e1, 0]", "[[1, -0.5], [2e1, 0]]", "[1e999, 0, 0, 0]"),
+        "i": ("[1, -5, 127, 0]", "[[1, -5], [127, 0]]", "[1, 9223372036854775808, 0, 0]"),
+        "u": ("[1, 5, 255, 0]", "[[1, 5], [255, 0]]", "[1, -1, 0, 0]"),
+    }[np.dtype(dtype).kind]
+    for _ in range(2):
+        for text in (one, other):
+            found = given(text)
+            assert found.dtype == dtype and found.shape == (2, 2)
+            assert found.reshape(-1).tolist() == json.loads(one)
+        with pytest.raises(InputError, match=r"no JSON|what is no|that no"):
+            given(wrong)
+        with pytest.raises(InputError, match="3 elements, its shape wants 4"):
+            given(one.rpartition(",")[0] + "]")
 
 
 @pytest.mark.parametrize(
