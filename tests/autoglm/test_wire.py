@@ -46,7 +46,7 @@ def test_json() -> None:
 @pytest.mark.parametrize("dtype", wire.DATATYPES)
 def test_every_element_type(dtype: str) -> None:
     """Numbers that it has are read, from a list or nested ones; others are refused, and said."""
-    reader = wire.Reader(replace(small.INFO, inputs=[TensorSpec("x", dtype, (2, "n"))]))
+    reader = wire.Reader(replace(small.INFO, inputs=(TensorSpec("x", dtype, (2, "n")),)))
 
     def given(data: str) -> Array:
         entry = f'"name": "x", "datatype": "{wire.DATATYPES[dtype]}", "shape": [2, 2]'
