@@ -15,9 +15,9 @@ def read(text: bytes, begin: int, out: Array) -> bool:
         out: Contiguous and writable, of float32, float64, or whole numbers of 8 to 64 bits.
 
     Returns:
-        False: it is no such list, or holds a number that the array cannot have: a fraction for a
-        whole one, one that is beyond its range, or of more than 19 digits and too small. The array
-        then holds anything.
+        False: it is no such list, or holds a number that the array cannot have: for whole numbers a
+        fraction, an exponent, or more than 19 digits; for all, one beyond its range, too large or
+        too near to 0. The array then holds anything.
 
     Raises:
         ValueError: The text ends before; the array is not contiguous, or not writable.

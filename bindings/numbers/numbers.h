@@ -15,8 +15,9 @@ namespace autoglm_numbers
  * `end`, and what follows the list is not looked at. T is float, double, or a whole type of 8 to 64
  * bits.
  *
- * Returns false where it is no such list, or a number is none of T's: a fraction for a whole type,
- * one beyond T's range, or of more than 19 digits and too small for T. `out` then holds anything.
+ * Returns false where it is no such list, or a number is none of T's: for a whole type a fraction,
+ * an exponent, or more than 19 digits; for all, one beyond T's range, too large or too near to 0.
+ * `out` then holds anything. Threads may call it at once, each with an `out` of its own.
  */
 template <typename T> bool read_list(const char *at, const char *end, T *out, size_t count);
 
