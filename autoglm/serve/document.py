@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import orjson
 
 from .. import _numbers
 from ..errors import InputError
 from ..tensor import Array
+from .bounded_json import loads
 
 _DATA: Final = re.compile(rb'"data"\s*:\s*(?=\[)')
 _MARK: Final = secrets.token_hex(16)
@@ -75,8 +75,8 @@ class Document:
         marks = [b'"%s%d"' % (_MARK.encode(), index) for index in range(len(self._begins))]
         pieces = [piece for pair in zip(self.around, marks, strict=False) for piece in pair]
         try:
-            stated = orjson.loads(b"".join((*pieces, self.around[-1])))
-        except orjson.JSONDecodeError:
+            stated = loads(b"".join((*pieces, self.around[-1])), "the request")
+        except InputError:
             raise NotPlain from None
         found = [slot.index for entry in _entries(stated) if (slot := _take_slot(entry))]
         if found != list(range(len(self._begins))):
@@ -87,12 +87,9 @@ class Document:
         """All that it says, with an object for each number.
 
         Raises:
-            InputError: It is no JSON; the sentence says where.
+            InputError: It is no JSON, or says too much; the sentence says where.
         """
-        try:
-            return orjson.loads(self.text)
-        except orjson.JSONDecodeError as error:
-            raise InputError(f"the request is no JSON: {error}") from None
+        return loads(self.text, "the request")
 
     def array(self, slot: Slot, dtype: np.dtype[Any], size: int) -> Array:
         """The numbers of a list.

@@ -29,6 +29,7 @@ from ..errors import Error, InputError
 from .access import require
 from .answer import problem
 from .body import read_body
+from .bounded_json import loads
 from .description import REFUSALS, answers
 from .language import Language
 
@@ -160,10 +161,7 @@ def _check_type(scope: Scope) -> None:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    try:
-        given = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"the body is no JSON: {error}") from None
+    given = loads(body, "the body")
     if not isinstance(given, dict):
         raise InputError("the body is no JSON object")
     return {name: value for name, value in given.items() if value is not None}
