@@ -148,11 +148,15 @@ def test_calls(microseconds: int, tmp_path: Path) -> None:
 
 
 @several
+@pytest.mark.parametrize("threads", [1, os.cpu_count()])
 @pytest.mark.parametrize(("microseconds", "awake"), [(0, False), (LONG, True)])
-def test_the_command(microseconds: int, awake: bool, tmp_path: Path) -> None:
-    """With the longest bound, the worker of a client that asks every 10 ms never sleeps."""
+def test_the_command(microseconds: int, awake: bool, threads: int, tmp_path: Path) -> None:
+    """With the longest bound, the worker of a client that asks every 10 ms never sleeps.
+
+    Also where a call takes every processor: between calls it takes none.
+    """
     artifact = write(tmp_path / "small.glm", [good()])
-    options = ("--threads", "1", "--busy-poll", str(microseconds))
+    options = ("--threads", str(threads), "--busy-poll", str(microseconds))
     with commanded(artifact, *options) as (process, client):
         client.infer("small", small.inputs())
         (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
