@@ -7,7 +7,6 @@ token and list of revocations for both ends; every twelve hours new certificates
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -112,27 +111,17 @@ def one_link(day: Day, number: int) -> None:
     options = ["reconnect=60"] * lost + ["lease=exclusive"] * (number % 3 == 0)
     text = f"link {number}".encode()
     if number % 2:
-        with opened(day.uri("memory", *options)) as device:
+        with hal.open(day.uri("memory", *options), timeout=SOON) as device:
             device.write_at(text, 64, timeout=SOON)
             assert device.read_at(len(text), 64, timeout=SOON) == text
         return
-    with opened(day.uri("echo", *options)) as device:
+    with hal.open(day.uri("echo", *options), timeout=SOON) as device:
         device.write(text, timeout=SOON)
         assert device.read_exact(len(text), timeout=SOON) == text
         if lost:
             day.wire.cut()
             device.write(text, timeout=SOON)
             assert device.read_exact(len(text), timeout=SOON) == text
-
-
-def opened(uri: str) -> hal.Device:
-    """A device; the agent may not have heard yet that its last holder has closed it."""
-    until = time.monotonic() + SOON
-    while time.monotonic() < until:
-        with contextlib.suppress(hal.Busy):
-            return hal.open(uri, timeout=SOON)
-        time.sleep(0.01)
-    return hal.open(uri, timeout=SOON)
 
 
 def settled(pid: int, idle: Held) -> Held:

@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import hal
+from hal.agent.leases import Lease
 from hal.agent.server import Agent
 
-from .far import CONTROLLER, DEVICE, Far, far
+from .far import CONTROLLER, DEVICE, EXPORTS, Far, far
 from .native import run
 
 __all__ = ["far"]
@@ -87,6 +90,59 @@ def test_two_share_and_one_has_for_himself(far: Far) -> None:
     with hal.open(alone, timeout=5), held:
         hal.open(far.uri("echo"), timeout=5)
     hal.open(far.uri("echo"), timeout=5).close()
+
+
+def release_later(far: Far, patch: pytest.MonkeyPatch, wait: Callable[[], object]) -> None:
+    """Let the agent take its time for letting go of a device."""
+    release = far.leases.release
+
+    def later(lease: Lease, why: str = "given back") -> bool:
+        wait()
+        return release(lease, why)
+
+    patch.setattr(far.leases, "release", later)
+
+
+def test_whoever_has_closed_a_device_may_open_it_again_at_once(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release_later(far, monkeypatch, lambda: time.sleep(0.01))  # Longer than a handshake takes.
+    alone = far.uri("echo") + "&lease=exclusive"
+    for _ in range(200):
+        hal.open(alone, timeout=5).close()
+
+
+def test_closing_returns_once_the_agent_has_let_go(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then anybody may have it: a device of this machine is free after closing, too."""
+    release_later(far, monkeypatch, lambda: time.sleep(0.7))
+    for options in ("", "&lease=exclusive", "&reconnect=60"):
+        hal.open(far.uri("echo") + options, timeout=5).close()
+        assert far.leases.held() == []
+        assert [export.device for export in far.leases.all()] == [None] * len(EXPORTS)
+
+
+def test_closing_waits_a_second_at_most(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    release_later(far, monkeypatch, lambda: free.wait(10))
+    alone = far.uri("echo") + "&lease=exclusive"
+    device = hal.open(alone, timeout=5)
+    begun = time.monotonic()
+    device.close()
+    assert 1 <= time.monotonic() - begun < 3
+    with pytest.raises(hal.Busy, match=f"held by controller {CONTROLLER}"):
+        hal.open(alone, timeout=5)
+    free.set()
+
+
+def test_a_link_that_is_closed_with_bytes_on_their_way_is_no_lost_one(far: Far) -> None:
+    """Nobody comes back for the lease: it is not kept."""
+    for _ in range(20):
+        with hal.open(far.uri("echo") + "&reconnect=60", timeout=5) as device:
+            for _ in range(4):
+                device.write(bytes(60000), timeout=5)
+        assert far.leases.held() == []
 
 
 def test_cancel_ends_a_read_at_once(far: Far) -> None:

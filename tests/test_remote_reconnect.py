@@ -58,6 +58,18 @@ def test_a_waiting_reader_is_woken_when_the_link_is_lost(far: Far, wire: Wire) -
         assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("noticed", [False, True])
+def test_closing_does_not_wait_for_a_link_that_is_lost(far: Far, wire: Wire, noticed: bool) -> None:
+    device = hal.open(uri(wire, far, "memory"), timeout=5)
+    wire.cut()
+    if noticed:
+        with pytest.raises(hal.LinkLost):
+            device.read_at(1, 0, timeout=5)
+    began = time.monotonic()
+    device.close()
+    assert time.monotonic() - began < 0.5
+
+
 def test_calls_go_on_over_the_next_link(far: Far, wire: Wire) -> None:
     with hal.open(uri(wire, far, "memory", "reconnect=30"), timeout=5) as device:
         device.write_at(b"before", 0, timeout=5)

@@ -139,6 +139,7 @@ bool remote_takes(const char *option);
 /* tls.c */
 int remote_connect(struct hal_device *dev, struct remote *remote, hal_deadline until);
 void remote_hang_up(struct remote *remote); /* what is left can dial again */
+/* For good: waits, a second at most, until the agent has let go of the device. */
 void remote_disconnect(struct remote *remote);
 const char *remote_openssl_reason(const SSL *ssl);
 

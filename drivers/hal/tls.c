@@ -20,6 +20,8 @@
 
 #include "remote.h"
 
+#define FAREWELL 1000000000LL /* ns for which the agent is waited for to let go of the device */
+
 static const unsigned char protocols[] = {5, 'h', 'a', 'l', '/', '1'};
 
 /* OpenSSL's own words for what went wrong last, and its queue emptied. */
@@ -240,10 +242,31 @@ void remote_hang_up(struct remote *remote)
     remote->got = 0;
 }
 
+/* Until the agent ends the link, which it does once it has let go of the device: then anybody may
+ * open it, as when one of this machine is closed. What still comes is thrown away; were it left
+ * here, the kernel would reset the connection, and the agent take the link for a lost one. */
+static void await_end(int fd)
+{
+    hal_deadline until = hal_after(FAREWELL);
+    struct pollfd one = {.fd = fd, .events = POLLIN};
+    uint8_t rest[16384];
+    int64_t left;
+
+    while ((left = until - hal_now()) > 0) {
+        ssize_t got = recv(fd, rest, sizeof(rest), 0);
+
+        if (!got || (got < 0 && errno != EAGAIN && errno != EINTR))
+            return;
+        if (got < 0)
+            (void)poll(&one, 1, (int)(left / 1000000) + 1);
+    }
+}
+
 void remote_disconnect(struct remote *remote)
 {
-    if (remote->ssl && !remote->broken)
-        SSL_shutdown(remote->ssl); /* close_notify, if it can go at once */
+    /* close_notify, if it can go at once; a link without a lease holds nothing over there */
+    if (remote->ssl && !remote->broken && SSL_shutdown(remote->ssl) >= 0 && remote->lease)
+        await_end(remote->fd);
     remote_hang_up(remote);
     if (remote->news >= 0)
         close(remote->news);

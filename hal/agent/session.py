@@ -170,6 +170,11 @@ class Session:
         raise refusal
 
     def _leave(self) -> None:
+        """Give back the lease, or keep it.
+
+        Before the socket is closed: to a controller that has closed the link, the end of this side
+        says that the device is free (docs/protocol.md, "Leases").
+        """
         lease = self.lease
         if lease is None:
             return
