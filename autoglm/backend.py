@@ -192,7 +192,10 @@ class Backend(ABC):
 
     @abstractmethod
     def can_run(self, program: Program, device: Device) -> Availability:
-        """Whether a program of its own can be run on a device here."""
+        """Whether a program of its own can be run on a device here: why not, or by what.
+
+        The device may be an emulated processor (`Device.emulated`), for a check when compiling.
+        """
 
     @abstractmethod
     def load(self, program: Program, files: Files, device: Device, threads: int) -> Executable:

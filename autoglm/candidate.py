@@ -10,7 +10,7 @@ from pathlib import Path
 from . import trial
 from .backend import Backend, Compiled, backend
 from .device import DEVICE_OF_TARGET, Device
-from .devices import this_processor
+from .devices import processor_for
 from .manifest import Program
 from .target import Target
 from .trial import Checked, Raced, Subject
@@ -37,7 +37,7 @@ class Candidate:
         size: Bytes of its files.
         compile_s: How long compiling took, in seconds.
         compile_memory: The most bytes that took.
-        device: Where it was tried; None where it cannot run here.
+        device: Where it was tried, an emulated processor perhaps; None where it cannot run here.
         checked: What came of the check.
         memory: The most bytes of a process that loads and runs it.
         raced: How fast it is, by number of threads.
@@ -93,11 +93,16 @@ class Candidate:
             options=made.options,
             notes=made.notes,
         )
-        where = _where(self.program)
-        if isinstance(where, Device):
-            self.device = where
-        else:
-            self.program = replace(self.program, unchecked=where)
+        self.device, reason = where(self.program)
+        if self.device is None:
+            self.program = replace(self.program, unchecked=reason)
+        elif self.device.emulated:
+            self.program = replace(self.program, unchecked=f"not timed: {reason}")
+
+    @property
+    def emulated(self) -> bool:
+        """It was tried on an emulated processor: what it took says nothing."""
+        return self.device is not None and self.device.emulated
 
     def subject(self) -> Subject:
         """It, ready to be tried; it must have a device."""
@@ -125,29 +130,24 @@ def fastest(near: Sequence[Candidate]) -> tuple[Candidate, str]:
     return (known, f"{told}: no more than noise") if ratio > 1 - NOISE else (found, told)
 
 
-def _where(program: Program) -> Device | str:
-    """The device on which a program can be tried here, or why there is none."""
+def where(program: Program) -> tuple[Device | None, str]:
+    """The device on which a program can be tried here, and by what; or None, and why."""
     made = backend(program.backend)
     target = Target.parse(program.target)
-    kind = DEVICE_OF_TARGET.get(target.kind, target.kind)
     reasons = []
     for device in _devices(made, target):
-        if device.kind != kind:
-            continue
         if device.problem:
             reasons.append(f"{device}: {device.problem}")
             continue
         can = made.can_run(program, device)
         if can.here:
-            return device
+            return device, can.reason
         reasons.append(f"{device}: {can}")
-    return "; ".join(reasons) or f"this machine has no device of kind {kind!r}"
+    return None, "; ".join(reasons) or f"this machine has no device of kind {target.kind!r}"
 
 
 def _devices(made: Backend, target: Target) -> list[Device]:
-    processor = this_processor()
-    machine = processor.details["architecture"]
-    if target.kind in DEVICE_OF_TARGET and target.kind != machine:
-        reason = f"it is {machine}, the program is for {target.kind}"
-        processor = replace(processor, problem=reason)
-    return [processor, *made.devices()]
+    """Those of a target's kind."""
+    if target.kind == "cpu" or target.kind in DEVICE_OF_TARGET:
+        return [processor_for(target)]
+    return [device for device in made.devices() if device.kind == target.kind]

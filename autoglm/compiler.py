@@ -223,6 +223,20 @@ def _serving(target: Target, engines: Sequence[str]) -> list[str]:
     )
 
 
+def _leave_out_unchecked(right: Sequence[Candidate]) -> None:
+    """Beside what was checked, what could not be is not kept."""
+    for each in right:
+        if not each.checked:
+            each.problem = f"left out: it could not be checked here: {each.program.unchecked}"
+
+
+def _untimed(ran: Sequence[Candidate], right: Sequence[Candidate]) -> str:
+    """Why there is more than one program, or one that nothing was compared with."""
+    if ran:
+        return "every one that is right is kept: how fast they are is known where they run"
+    return f"nothing could be checked: {right[0].program.unchecked}"
+
+
 class _Work:
     """One compile, while it lasts."""
 
@@ -270,12 +284,14 @@ class _Work:
             raise CompileError(f"no engine can compile the model for {str(target)!r}: {reasons}")
         ran = [each for each in right if each.checked]
         if ran:
+            _leave_out_unchecked(right)
+        if ran and not ran[0].emulated:
             chosen, self.reasons[str(target)] = self._choose(ran)
             chosen.chosen = True
             return
-        for each in right:  # which one is best is known where they run
+        for each in ran or right:  # which one is best is known where they run
             each.chosen = True
-        self.reasons[str(target)] = f"nothing could be timed: {right[0].program.unchecked}"
+        self.reasons[str(target)] = _untimed(ran, right)
 
     def _candidate(self, target: Target, name: str) -> Candidate:
         found = Candidate(Program(str(target), name, "", {}))
@@ -299,7 +315,7 @@ class _Work:
         cases, threads = self.prepared.cases, self.options.threads
         ended = self._call(trial.check, subject, cases, check.rtol, check.atol, threads)
         checked: Checked = ended.value
-        found.checked, found.memory = checked, ended.memory
+        found.checked, found.memory = checked, 0 if found.emulated else ended.memory
         if checked.complaint:
             found.wrong = True
             found.problem = f"it is not what the source model computes: {checked.complaint}"

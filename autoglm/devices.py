@@ -16,8 +16,10 @@ import hal
 from hal import processor
 
 from .backend import Backend, backends
-from .device import Device
+from .device import DEVICE_OF_TARGET, Device
+from .emulator import REMEDY, emulator
 from .errors import DeviceError
+from .target import Target
 
 KINDS = ("cpu", "cuda", "rocm", "npu", "mlu", "fpga", "vulkan", "opencl")
 """In the order of numbers."""
@@ -68,6 +70,35 @@ def this_processor() -> Device:
             "caches": dict(found.caches),
             "load": round(os.getloadavg()[0] / cores, 2),
         },
+    )
+
+
+def processor_for(target: Target) -> Device:
+    """The processor on which a program for a target is tried: this machine's, or an emulated one.
+
+    Args:
+        target: One that is a processor's.
+    """
+    here = this_processor()
+    if target.kind in DEVICE_OF_TARGET and target.kind != here.machine:
+        return emulated_processor(target.kind)
+    return here
+
+
+def emulated_processor(machine: str) -> Device:
+    """Another machine's processor, by user-mode QEMU; `Device.problem` says where that is missing.
+
+    Args:
+        machine: ``aarch64`` or ``riscv64``.
+    """
+    path = emulator(machine)
+    return Device(
+        0,
+        machine,
+        "emulated",
+        path or f"qemu-{machine}",
+        problem="" if path else f"there is no qemu-{machine} to emulate it ({REMEDY})",
+        details={"architecture": machine},
     )
 
 

@@ -83,10 +83,7 @@ def _candidate(found: Candidate) -> list[str]:
     if found.program.options:
         lines.append(f"      options    {' '.join(found.program.options)}")
     if found.checked and not found.wrong:
-        lines.append(
-            f"      checked    worst difference {found.checked.worst:.2g}; loads in"
-            f" {found.checked.load_ms:.1f} ms; runs in {_size(found.memory)} memory"
-        )
+        lines.append(f"      checked    worst difference {found.checked.worst:.2g}{_runs(found)}")
     for threads, raced in found.raced.items():
         lines.append(
             f"      {_threads(threads):10} median {raced.median_ms:.3f} ms,"
@@ -95,9 +92,19 @@ def _candidate(found: Candidate) -> list[str]:
     return lines
 
 
+def _runs(found: Candidate) -> str:
+    """How soon, and in what memory; emulation does not tell."""
+    if found.checked is None or found.emulated:
+        return ""
+    loads = f"loads in {found.checked.load_ms:.1f} ms"
+    return f"; {loads}; runs in {_size(found.memory)} memory"
+
+
 def _speed(found: Candidate) -> str:
     if found.raced:
         return f"{found.best.median_ms:.3f} ms ({_threads(found.threads)})"
+    if found.checked and found.program.unchecked:
+        return f"at most {found.checked.worst:.2g} off, {found.program.unchecked}"
     if found.checked:
         return f"about {found.call_ms:.3g} ms: not timed further"
     return f"not checked: {found.program.unchecked}"
@@ -165,7 +172,7 @@ def _as_dict(found: Candidate) -> dict[str, Any]:
         "compile_s": found.compile_s,
         "compile_memory": found.compile_memory,
         "worst": checked.worst if checked and math.isfinite(checked.worst) else None,
-        "load_ms": checked.load_ms if checked else None,
+        "load_ms": checked.load_ms if checked and not found.emulated else None,
         "memory": found.memory,
         "threads": found.threads,
         "latency": {

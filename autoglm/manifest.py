@@ -96,10 +96,12 @@ class Program:
         files: Blob of each file that the back end made, by the file's name.
         features: What the processor must have, by the names of /proc/cpuinfo.
         options: What the engine was told.
-        accuracy: The check against the reference; None where it cannot run on the machine that
-            compiled, and then `unchecked` says why.
-        unchecked: Why there is no check or no latency; empty when there are both.
-        latency: None where it could not run.
+        accuracy: The check against the reference; None where nothing on the machine that compiled
+            can run it, and then `unchecked` says why.
+        unchecked: Why there is no check or no latency; empty when there are both. Where only the
+            latency is missing it begins with "not timed: ", and says what ran in place of the
+            target.
+        latency: None where it could not run, or not on the target itself.
         notes: What the back end keeps for itself.
     """
 

@@ -2,7 +2,7 @@
 """C: a model as plain loops, compiled by the C compiler (docs/light.md).
 
 For ``cpu`` it is a shared object that is called in this process; for ``aarch64`` and ``riscv64``
-the static executable of `autoglm.light`, run beside; under user-mode QEMU on another machine.
+the static executable of `autoglm.light`, run beside; on an emulated processor under user-mode QEMU.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
-import platform
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -87,34 +86,27 @@ class CBackend(Backend):
         return ()
 
     def can_run(self, program: Program, device: Device) -> Availability:
-        """On the processor; that of another machine is emulated where QEMU is."""
-        if device.kind != "cpu":
+        """On the processor that it is for, this machine's or an emulated one."""
+        if device.kind != "cpu" and not device.emulated:
             return Availability(False, f"it runs on the processor, not on {device}")
         machine = str(program.notes.get("machine"))
+        if machine != device.machine:
+            return Availability(False, f"a program for {machine} does not run on {device.machine}")
         if SHARED_OBJECT in program.files:
-            here = machine == platform.machine()
-            return Availability(here, f"code for {machine}, called in this process")
-        chain = _chain(machine)
-        if chain is None:
-            return Availability(False, f"a program for {machine}")
-        try:
-            emulator = chain.emulator
-        except CompileError as error:
-            return Availability(False, str(error))
-        return Availability(True, f"a program for {machine}" + ", emulated" * bool(emulator))
+            return Availability(not device.emulated, f"code for {machine}, called in this process")
+        by = f", emulated by {Path(device.address).name}" if device.emulated else ""
+        return Availability(True, f"a program for {machine}{by}")
 
     def load(self, program: Program, files: Files, device: Device, threads: int) -> Executable:
         """Load the shared object, or start the program."""
-        del device, threads
+        del threads
         inputs = _specs(program, "inputs")
         outputs = _specs(program, "outputs")
         if SHARED_OBJECT in program.files:
             check_whole(files.view(SHARED_OBJECT), SHARED_OBJECT)
             return _Called(files.path(SHARED_OBJECT), inputs, outputs)
-        chain = _chain(str(program.notes.get("machine")))
-        if chain is None:
-            raise DeviceError(f"nothing runs a program for {program.notes.get('machine')}")
-        return _Started([*chain.emulator, str(files.path(PROGRAM))], inputs, outputs)
+        emulator = [device.address] if device.emulated else []
+        return _Started([*emulator, str(files.path(PROGRAM))], inputs, outputs)
 
 
 def _refuse_constant_outputs(model: Path) -> None:
@@ -156,10 +148,6 @@ def notes_of(generated: Generated, chain: Toolchain) -> dict[str, Any]:
         "inputs": [spec.to_json() for spec in generated.inputs],
         "outputs": [spec.to_json() for spec in generated.outputs],
     }
-
-
-def _chain(machine: str) -> Toolchain | None:
-    return toolchain(Target("cpu" if machine == platform.machine() else machine))
 
 
 def _specs(program: Program, which: str) -> tuple[TensorSpec, ...]:

@@ -2,8 +2,9 @@
 """IREE (https://iree.dev): one MLIR compiler for processors and for graphics devices.
 
 It compiles for x86-64, Arm and RISC-V processors, CUDA, ROCm and Vulkan, and runs what it compiled
-through its own runtime, except on RISC-V, for which there is none to install. The compiler crashes
-on some command lines, so it is only ever started as a program of its own.
+through its own runtime, except on RISC-V, for which there is none to install; a check for Arm on
+another machine runs emulated. The compiler crashes on some command lines, so it is only ever
+started as a program of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..errors import ArtifactError, CompileError, DeviceError
 from ..manifest import Program
 from ..target import Target
 from ..tensor import Array
+from .iree_emulated import PLACE, EmulatedModule, available
 from .processor import host_features, runs_here
 from .signature import Signature, largest_matrix, operators
 from .tool import run_tool
@@ -130,6 +132,9 @@ class IreeBackend(Backend):
     def can_run(self, program: Program, device: Device) -> Availability:
         """Whether the driver finds the device now, or the processor has what the code needs."""
         target = Target.parse(program.target)
+        if device.emulated:
+            runs = runs_here(target, program.features, device)
+            return available(program, device) if runs.here else runs
         if not _runtime():
             return Availability(
                 False, "iree-base-runtime is not installed", "pip install 'open-autoglm[iree]'"
@@ -142,6 +147,8 @@ class IreeBackend(Backend):
 
     def load(self, program: Program, files: Files, device: Device, threads: int) -> Executable:
         """Map the module, and give its weights to the device."""
+        if device.emulated:
+            return EmulatedModule(program, files.path(FILE), device)
         return _Module(program, files.view(FILE), _open(device, threads))
 
 
@@ -360,4 +367,4 @@ def _version() -> str:
 def _first_line(error: BaseException) -> str:
     """What IREE says, without the place in its source."""
     text = str(error).split("\n", 1)[0]
-    return re.sub(r"(c/)?[\w./]+\.c:\d+: ", "", text).strip()[:400]
+    return PLACE.sub("", text).strip()[:400]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,15 @@ class OnnxRuntime(Backend):
         return ()
 
     def can_run(self, program: Program, device: Device) -> Availability:
-        """On a processor with the features that the program needs."""
+        """On a processor with the features that the program needs.
+
+        What is optimised for any processor is one graph for all of them: for an emulated one it is
+        run by this machine's engine.
+        """
+        if device.kind == Target.parse(program.target).kind and device.emulated:
+            here = _installed()
+            reason = f"the graph is any processor's: {here.reason} ran it on {platform.machine()}"
+            return Availability(True, reason) if here.here else here
         if device.kind != "cpu":
             return Availability(False, f"onnxruntime runs on the processor, not on {device}")
         lacking = [name for name in program.features if name not in device.features]

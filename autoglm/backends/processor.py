@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hal import processor
 
 from ..backend import Availability
-from ..device import Device
+from ..device import DEVICE_OF_TARGET, Device
 from ..target import X86_64_LEVELS, Target
 
 _X86_BEYOND_LEVELS = (
@@ -30,15 +30,15 @@ def host_features() -> tuple[str, ...]:
 
 
 def runs_here(target: Target, features: Iterable[str], device: Device) -> Availability:
-    """Whether code for a target runs on this machine's processor.
+    """Whether code for a target runs on a processor.
 
     Args:
         target: Of kind ``cpu``, ``aarch64`` or ``riscv64``.
         features: What the code needs besides, by the names of /proc/cpuinfo.
-        device: The processor.
+        device: The processor: this machine's, or an emulated one.
     """
-    machine = platform.machine()
-    wanted = {"aarch64": "aarch64", "riscv64": "riscv64"}.get(target.kind, machine)
+    machine = device.machine
+    wanted = target.kind if target.kind in DEVICE_OF_TARGET else platform.machine()
     if target.variant in X86_64_LEVELS:
         wanted = "x86_64"
     if wanted != machine:

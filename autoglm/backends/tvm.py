@@ -2,7 +2,8 @@
 """Apache TVM (https://tvm.apache.org): Relax and LLVM into a shared object for a processor.
 
 Shared objects for this machine run here; those for Arm and RISC-V are for a machine with TVM's
-runtime, which its packages bring for x86-64 and Arm only. Nothing is tuned.
+runtime, which its packages bring for x86-64 and Arm only; on another machine nothing runs them,
+not even emulated, so nothing checks them there. Nothing is tuned.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ class TvmBackend(Backend):
         return []
 
     def can_run(self, program: Program, device: Device) -> Availability:
-        """On this machine's processor, when the code is for it."""
+        """On this machine's processor, when the code is for it; on none that is emulated."""
+        if device.emulated:
+            return Availability(False, "TVM's runtime is not run emulated")
         if device.kind != "cpu":
             return Availability(False, f"a program for {program.target} does not run on {device}")
         if find_spec("tvm") is None:

@@ -143,7 +143,7 @@ def no_device(session: Session) -> str:
     See: autoglm.backend.Backend, load
     """
     device = session.device
-    if device.kind == "cpu":
+    if device.kind == "cpu" or device.emulated:
         return "the processor is always there"
     gone = replace(device, address=f"{device.address}-gone", name="gone")
     with session.opened() as (program, files):

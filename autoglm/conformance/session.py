@@ -20,7 +20,7 @@ from ..artifact import Artifact
 from ..backend import Backend, Compiled, CompileOptions, Executable, Files
 from ..backends.signature import Signature
 from ..device import DEVICE_OF_TARGET, Device
-from ..devices import this_processor
+from ..devices import processor_for
 from ..errors import Error
 from ..files import ArtifactFiles
 from ..manifest import ModelInfo, Program
@@ -137,11 +137,13 @@ class Session:
         Raises:
             NotApplicable: Nowhere.
         """
-        kind = DEVICE_OF_TARGET.get(self.target.kind, self.target.kind)
-        among = [this_processor()] if kind == "cpu" else list(self.backend.devices())
-        wanted = self.subject.device
+        kind, wanted = self.target.kind, self.subject.device
+        if kind == "cpu" or kind in DEVICE_OF_TARGET:
+            among = [processor_for(self.target)]
+        else:
+            among = [device for device in self.backend.devices() if device.kind == kind]
         for device in among:
-            if device.kind == kind and not device.problem and wanted in ("", device.address):
+            if not device.problem and wanted in ("", device.address):
                 return device
         raise NotApplicable(f"there is no {kind} device here that it can use")
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from .. import child, trial
 from ..backends.c import PROGRAM, CBackend, notes_of
+from ..candidate import where
 from ..cases import Case, Check
 from ..child import Limits
 from ..compiler import default_limits
-from ..devices import this_processor
 from ..errors import AccuracyError, TargetUnavailable
 from ..manifest import Program
 from ..prepare import prepare
@@ -140,10 +140,9 @@ def _hold(
     program: Program, path: Path, cases: Sequence[Case], check: Check, limits: Limits
 ) -> tuple[float | None, str]:
     """How far it is from the source model, or why that is not known."""
-    device = this_processor()
-    runs = CBackend().can_run(program, device)
-    if not runs.here:
-        return None, f"not checked: {runs}"
+    device, reason = where(program)
+    if device is None:
+        return None, f"not checked: {reason}"
     subject = Subject(program, {PROGRAM: path}, device)
     checked = child.call(trial.check, subject, cases, check.rtol, check.atol, 1, limits=limits)
     if checked.value.complaint:

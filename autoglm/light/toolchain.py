@@ -54,20 +54,6 @@ class Toolchain:
         """The name of the C compiler."""
         return f"{self.prefix}gcc"
 
-    @property
-    def emulator(self) -> tuple[str, ...]:
-        """The words before a program's name that run it here; empty on its own machine.
-
-        Raises:
-            CompileError: The emulator is not installed.
-        """
-        if self.machine == platform.machine():
-            return ()
-        found = shutil.which(f"qemu-{self.machine}-static") or shutil.which(f"qemu-{self.machine}")
-        if not found:
-            raise CompileError(f"no qemu-{self.machine}: apt install qemu-user-static")
-        return (found,)
-
     def missing(self) -> Availability | None:
         """What is missing of it; None when nothing is."""
         if shutil.which(self.compiler):

@@ -12,7 +12,8 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper
 
-from autoglm.backend import Availability, Compiled, CompileOptions, Executable, Files
+from autoglm.backend import Availability, Backend, Compiled, CompileOptions, Executable, Files
+from autoglm.backends.iree import IreeBackend
 from autoglm.backends.onnxruntime import OnnxRuntime
 from autoglm.device import Device
 from autoglm.errors import CompileError
@@ -71,10 +72,8 @@ class Refuses(_Faulty):
         raise CompileError("it has no operator 'Relu'")
 
 
-class Wrong(_Faulty):
-    """Its weights are a hundredth too large."""
-
-    name = "wrong"
+class _Altered(Backend):
+    """The weights of what it compiles are a hundredth too large."""
 
     def compile(
         self, model: Path, target: Target, options: CompileOptions, folder: Path
@@ -87,7 +86,17 @@ class Wrong(_Faulty):
                     numpy_helper.from_array(array * array.dtype.type(1.01), tensor.name)
                 )
         onnx.save(changed, folder / "changed.onnx")
-        return super().compile(folder / "changed.onnx", target, options, folder)
+        return super().compile(  # type: ignore[safe-super]  # of the class beside this one
+            folder / "changed.onnx", target, options, folder
+        )
+
+
+class Wrong(_Altered, _Faulty):
+    name = "wrong"
+
+
+class WrongInIree(_Altered, IreeBackend):
+    name = "wrong-in-iree"
 
 
 class CrashesLater(_Faulty):

@@ -7,6 +7,7 @@ When others are to run as well, these run beside them: engines keep a processor 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autoglm import compiler
+from autoglm import backend, compiler
 from autoglm.cases import Check
 from autoglm.commands.compile import cli as compile_command
 from autoglm.ready import Pins
 from tests.beside import Beside
 
-from . import models, small
+from . import bad_engines, models, small
 
 if TYPE_CHECKING:
     from autoglm.manifest import Program
@@ -76,6 +77,27 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A back end whose devices fail is installed."""
     with small.faulty(tmp_path_factory.mktemp("faulty")):
         yield
+
+
+@pytest.fixture
+def with_bad_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The back ends of bad_engines.py, installed as a vendor's package is."""
+    site = tmp_path / "site"
+    points = site / "bad_engines-1.dist-info" / "entry_points.txt"
+    points.parent.mkdir(parents=True)
+    points.with_name("METADATA").write_text("Name: bad-engines\nVersion: 1\n")
+    shutil.copy(bad_engines.__file__, site / "bad_engines.py")
+    classes = (
+        *("Crashes", "Hangs", "Swells", "Refuses", "Wrong", "WrongInIree"),
+        *("CrashesAtRun", "CrashesLater"),
+    )
+    names = {each: getattr(bad_engines, each).name for each in classes}
+    lines = [f"{name} = bad_engines:{each}" for each, name in names.items()]
+    points.write_text("\n".join(["[autoglm.backends]", *lines, "gone = no_such_module:Gone", ""]))
+    monkeypatch.syspath_prepend(site)
+    backend._installed.cache_clear()
+    yield
+    backend._installed.cache_clear()
 
 
 @pytest.fixture(scope="module")

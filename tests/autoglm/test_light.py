@@ -26,12 +26,14 @@ from autoglm.backend import CompileOptions
 from autoglm.backends.c import CBackend
 from autoglm.cleanup import clean
 from autoglm.device import Device
+from autoglm.devices import processor_for
+from autoglm.emulator import emulator
 from autoglm.errors import ArtifactError, CompileError, TargetUnavailable
 from autoglm.light import generate as generating
 from autoglm.light.deliver import deliver
 from autoglm.light.emit import HERE, executable
 from autoglm.light.generate import Generated, generate, identifier, nbytes
-from autoglm.light.toolchain import toolchain
+from autoglm.light.toolchain import Toolchain, toolchain
 from autoglm.manifest import Program
 from autoglm.ready import Pins
 from autoglm.target import Target
@@ -117,6 +119,11 @@ def assert_near(got: Mapping[str, Array], want: Mapping[str, Array]) -> None:
         np.testing.assert_allclose(got[name], array, RTOL, ATOL, err_msg=name)
 
 
+def emulated(chain: Toolchain) -> list[str]:
+    """The words before a program's name that run it here."""
+    return [emulator(chain.machine)] if chain.prefix else []
+
+
 def started(words: list[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(words, input=data, capture_output=True, timeout=300, check=False)
 
@@ -142,7 +149,7 @@ def test_program_of_another_machine(
     model = folder / f"{name}.onnx"
     runs = [inputs_of(model, seed) for seed in (1, 2)]
     done = started(
-        [*chain.emulator, str(tmp_path / name)], b"".join(joined(code[name], x) for x in runs)
+        [*emulated(chain), str(tmp_path / name)], b"".join(joined(code[name], x) for x in runs)
     )
     assert (done.returncode, done.stderr) == (0, b"")
     half = len(done.stdout) // 2
@@ -221,7 +228,7 @@ def test_memory_on_both_sides(
     (tmp_path / "in").write_bytes(inputs["x"].tobytes() + bytes(4096 - 64))
     (tmp_path / "out").write_bytes(bytes(4096))
     ends = ["-i", f"mmio:{tmp_path}/in", "-o", f"mmio:{tmp_path}/out", "-n", "2"]
-    done = started([*chain.emulator, str(tmp_path / "mlp"), *ends])
+    done = started([*emulated(chain), str(tmp_path / "mlp"), *ends])
     assert (done.returncode, done.stderr) == (0, b"")
     got = np.frombuffer((tmp_path / "out").read_bytes()[:16], np.float32)
     np.testing.assert_allclose(got, wanted(folder / "mlp.onnx", inputs)["y"][0], RTOL, ATOL)
@@ -367,7 +374,7 @@ def test_library(machine: str, beside: bool, folder: Path, tmp_path: Path) -> No
     run(chain.compiler, *strict, "-static", "-o", tmp_path / "app", *words)
     inputs = inputs_of(folder / "mlp.onnx")
     done = subprocess.run(
-        [*chain.emulator, tmp_path / "app"],
+        [*emulated(chain), tmp_path / "app"],
         input=inputs["x"].tobytes(),
         capture_output=True,
         cwd=tmp_path,
@@ -413,10 +420,12 @@ def test_back_end(target: str, folder: Path, tmp_path: Path) -> None:
     program = Program(
         target, "c", compiled.engine, {name: name for name in compiled.files}, notes=compiled.notes
     )
-    assert back_end.can_run(program, PROCESSOR).here
+    processor = processor_for(Target(target))
+    assert back_end.can_run(program, processor).here
+    assert back_end.can_run(program, PROCESSOR).here == (not processor.emulated)
     gpu = Device(1, "cuda", "a GPU", "")
     assert not back_end.can_run(program, gpu).here
-    loaded = back_end.load(program, Built(compiled.files), PROCESSOR, 1)
+    loaded = back_end.load(program, Built(compiled.files), processor, 1)
     for seed in range(3):
         inputs = inputs_of(folder / "mlp.onnx", seed)
         assert_near(loaded.run(inputs), wanted(folder / "mlp.onnx", inputs))
