@@ -136,7 +136,7 @@ def where(program: Program) -> tuple[Device | None, str]:
     target = Target.parse(program.target)
     reasons = []
     for device in _devices(made, target):
-        if device.problem:
+        if device.problem and not device.emulated:  # some can do without the emulator
             reasons.append(f"{device}: {device.problem}")
             continue
         can = made.can_run(program, device)

@@ -23,6 +23,7 @@ from .candidate import REFERENCE, Candidate, best_threads, fastest
 from .cases import Check
 from .child import ChildError, Limits
 from .decoder.asked import Asked, is_language
+from .devices import processor_for
 from .errors import AccuracyError, CompileError, Error, ModelError, TargetUnavailable
 from .importers import Source
 from .manifest import Accuracy, Latency, ModelInfo, Program
@@ -193,12 +194,13 @@ def _compile_language(
 
 
 def _of_language(
-    made: Made, ended: child.Ended, program: Program, checked: Checked | None, threads: int
+    made: Made, ended: child.Ended, program: Program, checked: Checked, threads: int
 ) -> Candidate:
     found = Candidate(program, made.files, operators=made.operators, fused=made.fused, chosen=True)
     found.size = sum(path.stat().st_size for path in made.files.values())
     found.compile_s, found.compile_memory, found.memory = ended.seconds, ended.memory, ended.memory
     found.checked, found.threads = checked, threads
+    found.device = processor_for(Target.parse(program.target))
     if program.latency:
         took = program.latency
         found.raced[threads] = Raced(took.median_ms, took.p99_ms, took.calls, ())

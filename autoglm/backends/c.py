@@ -92,6 +92,8 @@ class CBackend(Backend):
         machine = str(program.notes.get("machine"))
         if machine != device.machine:
             return Availability(False, f"a program for {machine} does not run on {device.machine}")
+        if device.problem:
+            return Availability(False, device.problem)
         if SHARED_OBJECT in program.files:
             return Availability(not device.emulated, f"code for {machine}, called in this process")
         by = f", emulated by {Path(device.address).name}" if device.emulated else ""

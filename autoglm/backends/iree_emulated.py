@@ -25,8 +25,8 @@ from ..manifest import Program
 from ..tensor import Array
 from .signature import Signature
 
-SECONDS = 600.0
-"""How long one call may take."""
+SECONDS = 3600.0
+"""How long one call may take; the caller's own limit is usually shorter."""
 PLACE = re.compile(r"(c/)?[\w./]+\.c:\d+: ")
 """The place in IREE's source, at the beginning of what it says."""
 
@@ -80,11 +80,13 @@ def available(program: Program, device: Device) -> Availability:
 
     Args:
         program: For that processor.
-        device: The processor, with an emulator.
+        device: The processor.
     """
     machine = device.machine
     if machine not in _PLATFORMS:
         return Availability(False, f"there is no package of IREE's runtime for {machine}")
+    if device.problem:
+        return Availability(False, device.problem)
     folder, version = _folder(machine), program.engine.rpartition(" ")[2]
     whole = (folder / _PROGRAM).exists()
     if not whole or not (folder / f"iree_base_runtime-{version}.dist-info").exists():

@@ -84,8 +84,7 @@ class OnnxRuntime(Backend):
         """
         if device.kind == Target.parse(program.target).kind and device.emulated:
             here = _installed()
-            reason = f"the graph is any processor's: {here.reason} ran it on {platform.machine()}"
-            return Availability(True, reason) if here.here else here
+            return Availability(True, any_processors(here.reason)) if here.here else here
         if device.kind != "cpu":
             return Availability(False, f"onnxruntime runs on the processor, not on {device}")
         lacking = [name for name in program.features if name not in device.features]
@@ -142,6 +141,15 @@ class _Session(Executable):
     def close(self) -> None:
         """End the session."""
         del self._session
+
+
+def any_processors(engine: str) -> str:
+    """By what a graph for another machine's processor was run here.
+
+    Args:
+        engine: ONNX Runtime, with its version.
+    """
+    return f"the graph is any processor's: {engine} ran it on {platform.machine()}"
 
 
 def _installed() -> Availability:

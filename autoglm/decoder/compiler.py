@@ -9,12 +9,12 @@ the likeliest there too.
 
 from __future__ import annotations
 
+import math
 import os
-import platform
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,9 @@ import onnx
 
 import hal.processor
 
+from ..backends.onnxruntime import any_processors
 from ..child import report
+from ..devices import processor_for
 from ..errors import AccuracyError, ModelError, TargetUnavailable
 from ..importers import huggingface
 from ..importers.source import Source
@@ -54,7 +56,7 @@ class Made:
     Attributes:
         source: The model as it was read, its weights beside it.
         files: For the artifact, by the name under which they are loaded.
-        tried: For each target, what it is and what came of the check; None where it does not run.
+        tried: For each target, what it is and what came of the check.
         operators: How many operators the plain graph has, by type.
         fused: How many the one with a cache has.
         parameters: How many numbers the weights are.
@@ -62,7 +64,7 @@ class Made:
 
     source: Source
     files: Mapping[str, Path]
-    tried: Sequence[tuple[Program, Checked | None]]
+    tried: Sequence[tuple[Program, Checked]]
     operators: Mapping[str, int]
     fused: Mapping[str, int]
     parameters: int
@@ -110,11 +112,12 @@ def make(model: str, folder: Path, targets: Sequence[Target], asked: Asked) -> M
     huggingface.check_tokenizer(source.files, config, source.details["ends"])
     graph = cached(config)
     (folder / GRAPH).write_bytes(graph.SerializeToString())
+    run = _tried(folder, config, asked)
     plain = onnx.load(source.path, load_external_data=False)
     return Made(
         source,
         {GRAPH: folder / GRAPH, WEIGHTS: folder / WEIGHTS, **source.files},
-        [_tried(target, folder, config, asked) for target in targets],
+        [(_program(target, run), run.checked(target)) for target in targets],
         _operators(plain),
         _operators(graph),
         sum(place.length // 4 for name, place in layout(config).items() if name not in TABLES),
@@ -143,22 +146,58 @@ def _operators(graph: onnx.ModelProto) -> dict[str, int]:
     return dict(Counter(node.op_type for node in graph.graph.node))
 
 
-def _tried(
-    target: Target, folder: Path, config: DecoderConfig, asked: Asked
-) -> tuple[Program, Checked | None]:
-    import onnxruntime
+@dataclass(frozen=True)
+class _Run:
+    """What came of running the graph here: it is the same for every target.
 
-    program = Program(
+    Attributes:
+        accuracy: How near it came to the plain graph.
+        latency: How long a step took.
+        load_ms: How long loading took.
+    """
+
+    accuracy: Accuracy
+    latency: Latency
+    load_ms: float
+
+    def checked(self, target: Target) -> Checked:
+        """It, as what came of the check of a target."""
+        call_ms = math.inf if _elsewhere(target) else self.latency.median_ms
+        return Checked(self.accuracy.worst, "", self.load_ms, call_ms)
+
+
+def _elsewhere(target: Target) -> bool:
+    return processor_for(target).emulated
+
+
+def _program(target: Target, run: _Run) -> Program:
+    engine = _engine()
+    elsewhere = _elsewhere(target)
+    return Program(
         str(target),
         BACKEND,
-        f"onnxruntime {onnxruntime.__version__}",
+        engine,
         {},
         features=target.features,
         options=("GroupQueryAttention", "keys and values in place"),
+        accuracy=run.accuracy,
+        latency=None if elsewhere else run.latency,
+        unchecked=f"not timed: {any_processors(engine)}" if elsewhere else "",
     )
-    if target.kind == "aarch64" and platform.machine() != "aarch64":
-        unchecked = f"{target} does not run on this {platform.machine()}"
-        return replace(program, unchecked=unchecked), None
+
+
+def _engine() -> str:
+    import onnxruntime
+
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def _tried(folder: Path, config: DecoderConfig, asked: Asked) -> _Run:
+    """Run the graph, and hold it against the plain one.
+
+    Raises:
+        AccuracyError: It is something else.
+    """
     data = np.memmap(folder / WEIGHTS, np.uint8, "r").data
     prompts = _prompts(config, asked.seed)
     report("running it")
@@ -169,10 +208,8 @@ def _tried(
     plain = (folder / "model.onnx").read_bytes()
     wanted = _reference(plain, data, config, prompts, answers, asked.threads)
     worst = _compare(config, answers, logits, wanted, asked)
-    reference = f"{program.engine}, the plain graph without optimisation"
-    accuracy = Accuracy(reference, asked.seed, asked.rtol, asked.atol, worst)
-    checked = Checked(worst, "", load_ms, latency.median_ms)
-    return replace(program, accuracy=accuracy, latency=latency), checked
+    reference = f"{_engine()}, the plain graph without optimisation"
+    return _Run(Accuracy(reference, asked.seed, asked.rtol, asked.atol, worst), latency, load_ms)
 
 
 def _prompts(config: DecoderConfig, seed: int) -> list[list[int]]:

@@ -189,6 +189,24 @@ def test_without_an_emulator(
     )
 
 
+def test_a_graph_is_checked_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    device, says = where(Program("aarch64", "onnxruntime", "onnxruntime", {}))
+    assert device and device.emulated
+    assert says.startswith("the graph is any processor's: onnxruntime ")
+
+
+def test_without_the_libraries_of_the_machine(
+    program: tuple[Program, ArtifactFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QEMU_LD_PREFIX", "/nowhere")
+    device, says = where(program[0])
+    assert device is None
+    assert says.endswith("library for aarch64 in /nowhere (apt install libstdc++6-arm64-cross)")
+
+
 @pytest.mark.parametrize("machine", ["aarch64", "riscv64"])
 def test_back_ends_say_what_they_cannot_emulate(machine: str) -> None:
     """Also a program whose target is another machine's, or this one's."""

@@ -353,12 +353,18 @@ def test_random_weights_only_when_asked(tmp_path: Path) -> None:
     with pytest.raises(errors.ModelError, match="of a 'qwen3', the recipe of a 'qwen2'"):
         autoglm.compile("qwen", output=output, random_weights=True, config=config)
     assert not output.exists()
-    autoglm.compile("qwen3", output=output, random_weights=True, config=config)
+    targets = ["cpu", "aarch64"]
+    autoglm.compile("qwen3", targets, output=output, random_weights=True, config=config)
     with load(output) as model:
         assert model.info.details["weights"] == "random, seed 0"
         assert model.text.decode(model.text.encode("Grüße")) == "Grüße"
         tokens = model.text.chat([{"role": "user", "content": "hi"}])
         assert answer(model, tokens, past_ends(5))[1] == "length"
+    with Artifact(output) as artifact:
+        here, elsewhere = artifact.manifest.programs
+    assert here.latency and elsewhere.accuracy == here.accuracy is not None
+    assert elsewhere.latency is None
+    assert elsewhere.unchecked.startswith("not timed: the graph is any processor's")
 
 
 def test_a_wrong_graph_is_not_written(
