@@ -81,6 +81,15 @@ class Candidate:
         """Its race with the best number of threads."""
         return self.raced[self.threads]
 
+    @property
+    def standing(self) -> str:
+        """What came of it, in a few words."""
+        if self.problem:
+            return self.problem
+        if self.checked is None:
+            return f"not checked: {self.program.unchecked}"
+        return f"at most {self.checked.worst:.2g} off"
+
     def take(self, made: Compiled) -> None:
         """Take what the back end made, and find a device for it."""
         self.files, self.operators, self.fused = made.files, made.operators, made.fused

@@ -18,7 +18,7 @@ import hal
 import hal.processor
 
 from . import artifact, child, trial
-from .backend import CompileOptions, backends, broken
+from .backend import CompileOptions, backend, backends, broken
 from .candidate import REFERENCE, Candidate, best_threads, fastest
 from .cases import Check
 from .child import ChildError, Limits
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from .decoder.compiler import Made
 
 Progress = Callable[[str], None]
+
+HERE = Target("cpu")
+"""This machine's processor."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +266,7 @@ class _Work:
         self.progress = progress
         self.machine = hal.processor.info()
         self.candidates: list[Candidate] = []
+        self._made: dict[tuple[Target, str], Candidate] = {}
         self.reasons: dict[str, str] = {}
 
     def prepare(self, model: str | os.PathLike[str]) -> None:
@@ -278,6 +282,8 @@ class _Work:
         """Let every engine compile for a target, and keep the best."""
         found = [self._candidate(target, name) for name in names]
         self.candidates += found
+        if not any(each.checked for each in found):
+            self._vouch(found)
         right = [each for each in found if not each.problem]
         if not right:
             reasons = "; ".join(f"{each.backend}: {each.problem}" for each in found)
@@ -296,6 +302,13 @@ class _Work:
         self.reasons[str(target)] = _untimed(ran, right)
 
     def _candidate(self, target: Target, name: str) -> Candidate:
+        """What a back end makes of the model for a target; once, whoever asks for it."""
+        key = target, name
+        if key not in self._made:
+            self._made[key] = self._make(target, name)
+        return self._made[key]
+
+    def _make(self, target: Target, name: str) -> Candidate:
         found = Candidate(Program(str(target), name, "", {}))
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
         self.progress(f"{name} compiles for {target}")
@@ -326,6 +339,22 @@ class _Work:
                 self.prepared.reference, check.seed, check.rtol, check.atol, checked.worst
             )
             found.program = replace(found.program, accuracy=accuracy)
+
+    def _vouch(self, found: Sequence[Candidate]) -> None:
+        """Where no program of a target can run here: see how well their engines read the model.
+
+        What the same engine makes of it for this processor is held against the source model. The
+        code for the target stays unchecked, but what comes before it is one for all of them.
+        """
+        for each in found:
+            able = backend(each.backend).can_compile(HERE)
+            if each.problem or able is None or not able.here:
+                continue
+            vouched = self._candidate(HERE, each.backend)
+            told = f"by the same engine, for this processor: {vouched.standing}"
+            if vouched.wrong:
+                each.wrong, each.problem = True, told
+            each.program = replace(each.program, unchecked=f"{each.program.unchecked}; {told}")
 
     def _choose(self, ran: Sequence[Candidate]) -> tuple[Candidate, str]:
         """Time the candidates in turns, and take the fastest."""

@@ -99,6 +99,19 @@ class WrongInIree(_Altered, IreeBackend):
     name = "wrong-in-iree"
 
 
+class NotHere(IreeBackend):
+    """Compiles for every target but this processor."""
+
+    name = "not-here"
+
+    def compile(
+        self, model: Path, target: Target, options: CompileOptions, folder: Path
+    ) -> Compiled:
+        if target.kind == "cpu":
+            raise CompileError("not for this one")
+        return super().compile(model, target, options, folder)
+
+
 class CrashesLater(_Faulty):
     """Passes the check, and crashes when it is timed: there it is told how many threads it has."""
 

@@ -88,7 +88,7 @@ def with_bad_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     points.with_name("METADATA").write_text("Name: bad-engines\nVersion: 1\n")
     shutil.copy(bad_engines.__file__, site / "bad_engines.py")
     classes = (
-        *("Crashes", "Hangs", "Swells", "Refuses", "Wrong", "WrongInIree"),
+        *("Crashes", "Hangs", "Swells", "Refuses", "Wrong", "WrongInIree", "NotHere"),
         *("CrashesAtRun", "CrashesLater"),
     )
     names = {each: getattr(bad_engines, each).name for each in classes}
