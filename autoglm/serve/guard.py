@@ -89,6 +89,9 @@ class Guard:
         headers = scope["fields"] = dict(scope["headers"])
         if self._access is not None:
             scope["token"] = self._access.admit(headers, scope["certificate"])
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            text = "the body is compressed: send it as it is (Content-Encoding: identity)"
+            raise HTTPException(415, text, {"Accept-Encoding": "identity"})
         exchange.expect(headers)
         return seconds_of(headers, self._limits.deadline)
 

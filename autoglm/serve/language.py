@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.routing import BaseRoute
@@ -45,7 +46,7 @@ class Language(Served):
     ) -> None:
         opened = Opened(path, device)
         self.info = opened.info
-        self.name = self.info.name
+        self.name = Path(path).stem
         self._candidate = opened.candidate.name
         self._text = opened.text()
         self._path, self._device = path, device

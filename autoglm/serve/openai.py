@@ -37,6 +37,8 @@ CHOICES = 16
 """The most answers to one request."""
 MESSAGES = 1024
 """The most messages of a conversation."""
+ROLES = ("developer", "system", "user", "assistant")
+"""Of messages."""
 COMPLETION = 16
 """Tokens of a completion, unless asked for; a chat's answer may be as long as there is room."""
 LONGEST = 1 << 24
@@ -253,8 +255,8 @@ def _conversation(given: Mapping[str, Any], model: Language) -> Sequence[int]:
 
 
 def _message(message: object) -> dict[str, str]:
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise InputError("a message is an object with role and content")
+    if not isinstance(message, dict) or message.get("role") not in ROLES:
+        raise InputError(f"a message is an object with content and role: {', '.join(ROLES)}")
     content = message.get("content")
     if isinstance(content, list):
         if not all(
@@ -473,7 +475,7 @@ def describe(models: Sequence[str]) -> dict[str, Any]:
     message = {
         "type": "object",
         "required": ["role", "content"],
-        "properties": {"role": text, "content": text},
+        "properties": {"role": {"enum": ROLES}, "content": text},
     }
     messages = {"type": "array", "items": message, "minItems": 1, "maxItems": MESSAGES}
     chat = {"messages": messages, "max_completion_tokens": _or_null(longest), **common}

@@ -289,6 +289,19 @@ def test_deadline(qwen: Spoken) -> None:
         until(lambda: language(service).worker.counts == (0, 0))  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("role", ["robot", "", None, 3])
+def test_roles(service: Service, role: object) -> None:
+    body = {"model": "qwen2", "messages": [{"role": role, "content": "x"}]}
+    status, answer = service.ask("/v1/chat/completions", body)
+    assert status == 400
+    assert "role: developer, system, user, assistant" in answer["error"]["message"]
+
+
+def test_it_is_called_as_its_file(qwen: Spoken, tmp_path: Path) -> None:
+    (tmp_path / "small talk.glm").symlink_to(qwen.artifact)
+    assert Language(tmp_path / "small talk.glm").name == "small talk"
+
+
 def test_described(service: Service) -> None:
     _, described = service.ask("/openapi.json")
     assert {"/v1/completions", "/v1/chat/completions", "/v1/models"} <= set(described["paths"])

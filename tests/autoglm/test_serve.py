@@ -137,6 +137,8 @@ def test_metrics(service: Service) -> None:
         (INFER, None, {}, 405, "Method Not Allowed"),
         ("/v2/models/large/infer", {}, {}, 404, "there are: small"),
         (INFER, b"x", {"Content-Type": "text/plain"}, 415, "application/json"),
+        (INFER, b"{}", {"Content-Encoding": "gzip"}, 415, "send it as it is"),
+        (INFER, b"{}", {"Content-Encoding": "Identity"}, 400, "inputs is a list"),
         (INFER, b"{", {}, 400, "no JSON"),
         (INFER, b"[" * 900_000, {}, 400, "no JSON"),
         (INFER, b"{}", {HEADER: "x"}, 400, "number of bytes"),
