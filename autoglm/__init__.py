@@ -13,9 +13,11 @@ The guide is docs/autoglm.md. autoglm uses nothing of ``hal`` but what is public
 
 from __future__ import annotations
 
+from hal import __version__
+
 from .compiler import compile  # noqa: A004 - autoglm.compile() is called so
 from .devices import devices
 from .errors import Error
 from .loaded import Loaded, load
 
-__all__ = ["Error", "Loaded", "compile", "devices", "load"]
+__all__ = ["Error", "Loaded", "__version__", "compile", "devices", "load"]
