@@ -64,16 +64,41 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> No
     Raises:
         InputError: One is missing, unknown, or of another type or shape; the sentence says which.
     """
-    names = {spec.name for spec in specs}
-    for name in inputs:
-        if name not in names:
-            raise InputError(f"no input {name!r}; the model takes: {', '.join(map(str, specs))}")
-    extents: dict[str, int] = {}
-    for spec in specs:
-        array = inputs.get(spec.name)
-        if array is None:
-            raise InputError(f"input {spec.name!r} is missing; the model takes {spec}")
-        _check_input(spec, array, extents)
+    try:
+        names = {spec.name for spec in specs}
+        for name in inputs:
+            if name not in names:
+                raise _unknown(specs, inputs, name)
+        extents: dict[str, int] = {}
+        for spec in specs:
+            array = inputs.get(spec.name)
+            if array is None:
+                raise InputError(f"input {spec.name!r} is missing; the model takes {spec}")
+            _check_input(spec, array, extents)
+    except (AttributeError, TypeError):  # to look for it each time would cost every call
+        raise _no_arrays(specs, inputs) from None
+
+
+def _unknown(specs: Sequence[TensorSpec], inputs: object, name: object) -> InputError:
+    if not isinstance(inputs, Mapping):
+        return _no_arrays(specs, inputs)
+    return InputError(f"no input {name!r}; the model takes: {', '.join(map(str, specs))}")
+
+
+def _no_arrays(specs: Sequence[TensorSpec], inputs: object) -> InputError:
+    """What is wrong with inputs that are no mapping, or hold what is no array of numpy's."""
+    if isinstance(inputs, Mapping):
+        for spec in specs:
+            value = inputs.get(spec.name)
+            if not isinstance(value, np.ndarray):
+                return InputError(
+                    f"input {spec.name!r} is a {type(value).__name__}, no array of numpy's; the"
+                    f" model takes {spec}: numpy.asarray(..., {spec.dtype!r}) makes one"
+                )
+    return InputError(
+        f"inputs are arrays by name, {{name: array}}, not a {type(inputs).__name__}; the model"
+        f" takes: {', '.join(map(str, specs))}"
+    )
 
 
 @cache
@@ -84,8 +109,9 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 def _check_input(spec: TensorSpec, array: Array, extents: dict[str, int]) -> None:
     if array.dtype != _dtype(spec.dtype):
+        order = "" if array.dtype.isnative else " in the other byte order"
         raise InputError(
-            f"input {spec.name!r} is of {array.dtype.name}, the model takes {spec};"
+            f"input {spec.name!r} is of {array.dtype.name}{order}, the model takes {spec};"
             f" convert it: array.astype({spec.dtype!r})"
         )
     if array.ndim != len(spec.shape):
