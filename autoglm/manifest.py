@@ -36,7 +36,7 @@ class ModelInfo:
         outputs: What it gives.
         family: ``graph``, or ``decoder`` for a language model that generates.
         details: What the family needs besides, such as a decoder's configuration, and where the
-            weights come from.
+            weights come from; of a graph, ``typical``.
     """
 
     name: str
@@ -45,6 +45,12 @@ class ModelInfo:
     outputs: tuple[TensorSpec, ...]
     family: str = "graph"
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def typical(self) -> Mapping[str, int]:
+        """The dynamic extents at which it was timed, by name; empty where the maker kept none."""
+        found: Mapping[str, int] = self.details.get("typical", {})
+        return found
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ class Manifest:
                 tuple(TensorSpec.from_json(spec) for spec in model["inputs"]),
                 tuple(TensorSpec.from_json(spec) for spec in model["outputs"]),
                 str(model["family"]),
-                dict(model["details"]),
+                _details(model["details"]),
             ),
             tuple(_program_from_json(program) for program in value["programs"]),
             {str(name): _blob_from_json(blob) for name, blob in value["blobs"].items()},
@@ -176,6 +182,13 @@ class Manifest:
         )
         _check_names(manifest)
         return manifest
+
+
+def _details(value: Mapping[str, Any]) -> dict[str, Any]:
+    for name, extent in value.get("typical", {}).items():
+        if type(extent) is not int or extent < 0:
+            raise ValueError(f"typical {name!r}: an extent is 0 or more, not {extent!r}")
+    return dict(value)
 
 
 def _program_to_json(program: Program) -> dict[str, Any]:

@@ -51,4 +51,6 @@ def prepare(model: str, folder: Path, pins: Pins, check: Check) -> Prepared:
     report("running the source model")
     check = replace(check, typical={**source.typical, **check.typical})
     tried, engine = cases.make(folder, source.path, cleaned.inputs, pins.values, check)
+    typical = cases.usual(cleaned.inputs, check)
+    source = replace(source, details={**source.details, "typical": typical})
     return Prepared(source, cleaned, tried, engine)

@@ -53,7 +53,10 @@ def _file(**rules: Any) -> click.Path:
 )  # fmt: skip
 @click.option("--list-devices", is_flag=True, help="Say which devices there are.")
 @click.option("--explain", is_flag=True, help="Say what would run where, and why; run nothing.")
-@click.option("--input", "source", type=_file(), metavar="FILE.npz", help="Run once, with these.")
+@click.option(
+    "--input", "source", type=_file(), metavar="FILE.npz",
+    help="Run once, or measure it, with these.",
+)  # fmt: skip
 @click.option("--output", type=_file(), metavar="FILE.npz", help="Where the outputs go.")
 @click.option("--prompt", metavar="TEXT", help="Let a language model go on from it.")
 @click.option(
@@ -130,6 +133,8 @@ def cli(**options: Any) -> int:
     if not models:
         raise click.UsageError("name an artifact: --model FILE")
     once = [name for name in ("source", "prompt", "benchmark", "explain") if options[name]]
+    if once == ["source", "benchmark"]:
+        del once[0]
     if not once:
         return _serve(options)
     if len(once) > 1 or len(models) > 1:
@@ -238,11 +243,12 @@ def _measured(model: Path, device: int, options: Mapping[str, Any]) -> Any:
 
 def _measure(model: Path, device: int, options: Mapping[str, Any]) -> Any:
     from ..benchmark import measure
+    from ..cases import arrays
     from ..loaded import load
 
     if _family(model) == _FAMILY:
         return _language().measure(model, device, options)
-    inputs = _inputs(model)
+    inputs = arrays(options["source"]) if options["source"] else _inputs(model)
     with load(model, device, threads=options["threads"]) as loaded:
         return measure(loaded, inputs, options["seconds"])
 
@@ -261,8 +267,8 @@ def _inputs(model: Path) -> dict[str, Any]:
             file.write(artifact.blob(manifest.source))
             file.flush()
             limits = index_limits(Path(file.name))
-        specs = manifest.model.inputs
-    return seeded(specs, extents(specs, {}), 0, limits)
+        specs, typical = manifest.model.inputs, manifest.model.typical
+    return seeded(specs, extents(specs, typical), 0, limits)
 
 
 def _family(model: Path) -> str:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoglm import artifact, errors
-from autoglm.manifest import Accuracy, Latency, ModelInfo, Program
+from autoglm.manifest import Accuracy, Latency, Manifest, ModelInfo, Program
 from autoglm.tensor import TensorSpec
 
 MODEL = ModelInfo(
@@ -50,6 +50,17 @@ def written(tmp_path: Path) -> Path:
     programs = [(PROGRAM, {"w": weights, "c": code}), (PROGRAM, {"w": weights, "e": empty})]
     artifact.write(path, MODEL, programs, source=code, maker="test")
     return path
+
+
+@pytest.mark.parametrize("typical", [{"batch": -1}, {"batch": True}, {"batch": "9"}, [9], 9])
+def test_typical_extents_are_numbers(typical: object) -> None:
+    plain = Manifest(MODEL, (), {}).to_json()
+    assert Manifest.from_json(plain).model.typical == {}
+    plain["model"]["details"] = {"typical": {"batch": 0}}
+    assert Manifest.from_json(plain).model.typical == {"batch": 0}
+    plain["model"]["details"] = {"typical": typical}
+    with pytest.raises((AttributeError, ValueError)):
+        Manifest.from_json(plain)
 
 
 def test_round_trip(written: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,30 @@ def test_benchmark(run: Any, tmp_path: Path) -> None:
     assert figures["power_source"]
     reasons = [each.get("reason", "") for each in found["devices"]]
     assert any("it cannot be had" in reason for reason in reasons)
+
+
+def test_benchmark_with_inputs(run: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "small.glm", [good()])
+    arguments = ("--model", path, "--benchmark", "--seconds", 0.01, "--device-id", 0, "--json")
+    given = small.inputs(7)
+    np.savez(tmp_path / "in.npz", **given)  # type: ignore[arg-type]
+    status, out, _ = run(*arguments, "--input", tmp_path / "in.npz")
+    assert status == 0 and json.loads(out)["devices"][0]["calls"] >= 10
+    np.savez(tmp_path / "in.npz", **given | {"x": given["x"][:, :5]})  # type: ignore[arg-type]
+    status, _, err = run(*arguments, "--input", tmp_path / "in.npz")
+    assert status == 15 and "shape (7, 5)" in err
+
+
+def test_a_model_is_measured_at_the_extents_it_was_compiled_with(
+    run: Any, trained: Callable[[str], Path]
+) -> None:
+    """silero-vad takes no shorter sequences than 65 samples; usual ones are of 32."""
+    path = trained("silero_vad")
+    with Artifact(path) as artifact:
+        assert artifact.manifest.model.typical == {"batch": 1, "sequence": 576}
+    arguments = ("--model", path, "--benchmark", "--seconds", 0.01, "--device-id", 0, "--json")
+    status, out, err = run(*arguments)
+    assert status == 0 and json.loads(out)["devices"][0]["p50_ms"] > 0, err
 
 
 @pytest.mark.parametrize(
