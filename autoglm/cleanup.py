@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ def clean(path: Path, folder: Path, pins: Pins) -> Clean:
     Raises:
         ModelError: A pin fits nothing, or the model takes or gives what no array can hold.
     """
-    model = ir.load(path)
+    model = _load(path)
     before = _operators(model)
     passes.RemoveInitializersFromInputsPass()(model)
     _pin_values(model, pins.values)
@@ -47,8 +47,7 @@ def clean(path: Path, folder: Path, pins: Pins) -> Clean:
     notes = _fold(model)
     _recall_shapes(model, said)
     target = folder / "model.onnx"
-    outside = sum(tensor.nbytes for tensor in _weights(model)) > _OUTSIDE
-    ir.save(model, target, external_data="model.weights" if outside else None)
+    outside = _save(model, target)
     return Clean(
         target,
         tuple(_spec(value, "input") for value in model.graph.inputs),
@@ -59,6 +58,35 @@ def clean(path: Path, folder: Path, pins: Pins) -> Clean:
         notes,
         outside,
     )
+
+
+def _load(path: Path) -> ir.Model:
+    model = ir.load(path)
+    for function in model.functions.values():  # which ir.load() leaves out
+        ir.external_data.set_base_dir(function.graph, path.parent)
+    return model
+
+
+def _save(model: ir.Model, target: Path) -> bool:
+    """Write a model with its weights in it, or beside it when they are many; whether they are.
+
+    Wherever the source model keeps them: what is written needs nothing of the source's folder.
+    """
+    _load_attributes(model)
+    outside = sum(tensor.nbytes for tensor in _weights(model)) > _OUTSIDE
+    if not outside:
+        ir.external_data.load_to_model(model)
+    ir.save(model, target, external_data="model.weights" if outside else None)
+    return outside
+
+
+def _load_attributes(model: ir.Model) -> None:
+    """Constants of nodes become part of the file; once folded, those left are few."""
+    for node in _nodes(model):
+        for name, attribute in node.attributes.items():
+            if isinstance(attribute.value, ir.ExternalTensor):
+                (tensor,) = ir.external_data.convert_tensors_from_external([attribute.value])
+                node.attributes[name] = ir.AttrTensor(name, tensor)
 
 
 def _pin_values(model: ir.Model, values: Mapping[str, float]) -> None:
@@ -165,16 +193,21 @@ def _is_small_fill(node: ir.Node) -> bool | None:
 def _weights(model: ir.Model) -> list[ir.TensorProtocol]:
     return [
         value.const_value
-        for value in model.graph.initializers.values()
+        for graph in model.graphs()
+        for value in graph.initializers.values()
         if value.const_value is not None
     ]
 
 
-def _operators(model: ir.Model) -> dict[str, int]:
-    counted = Counter(node.op_type for node in model.graph.all_nodes())
+def _nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Those of inner graphs and of functions too."""
+    yield from model.graph.all_nodes()
     for function in model.functions.values():
-        counted.update(node.op_type for node in function.all_nodes())
-    return dict(counted.most_common())
+        yield from function.all_nodes()
+
+
+def _operators(model: ir.Model) -> dict[str, int]:
+    return dict(Counter(node.op_type for node in _nodes(model)).most_common())
 
 
 def _input(model: ir.Model, name: str) -> ir.Value:

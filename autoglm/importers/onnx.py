@@ -9,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import ModelError
+from . import outside
 from .digest import digest
 from .source import Source
 
@@ -21,7 +22,8 @@ def read(path: Path, folder: Path) -> Source:
         folder: Not used: the file stays where it is.
 
     Raises:
-        ModelError: It is none, is damaged, or breaks the rules of ONNX.
+        ModelError: It is none, is damaged, or breaks the rules of ONNX; or weights that it keeps
+            outside are not where it says.
     """
     del folder
     try:
@@ -30,18 +32,9 @@ def read(path: Path, folder: Path) -> Source:
         raise ModelError(f'"{path}" is no ONNX model: {error}') from None
     if not model.graph.output:  # any few bytes are a message of protobuf
         raise ModelError(f'"{path}" is no ONNX model: it has no outputs')
+    beside = outside.files(path, model)
     try:
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError, OSError) as error:
         raise ModelError(f'"{path}" breaks the rules of ONNX: {error}') from None
-    return Source(path, path.stem, digest([path, *_outside(path, model)]))
-
-
-def _outside(path: Path, model: onnx.ModelProto) -> list[Path]:
-    names = {
-        entry.value
-        for tensor in model.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return [path.parent / name for name in sorted(names)]
+    return Source(path, path.stem, digest([path, *beside]))

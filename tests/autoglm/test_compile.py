@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from onnx.external_data_helper import convert_model_to_external_data
 
 import autoglm
 import hal.processor
@@ -227,8 +228,13 @@ def _run(*arguments: object) -> tuple[int, str, str]:
 
 
 def test_the_command_explains(perceptron: Path, output: Path) -> None:
+    """Of a model that keeps its weights outside; the artifact has all of it."""
+    model, weights = output.with_name("outside.onnx"), output.with_name("outside.bin")
+    source = onnx.load(perceptron)
+    convert_model_to_external_data(source, location=weights.name, size_threshold=0)
+    onnx.save(source, model)
     status, told, progress = _run(
-        *("--model", perceptron, "--output", output, "--engine", "onnxruntime", "--explain")
+        *("--model", model, "--output", output, "--engine", "onnxruntime", "--explain")
     )
     assert status == 0, progress
     assert "x: float32[batch, 16]" in told
@@ -236,7 +242,12 @@ def test_the_command_explains(perceptron: Path, output: Path) -> None:
     assert "median" in told
     assert "worst difference" in told
     assert "reading the model" in progress
-    Artifact(output).close()
+    weights.unlink()
+    with Artifact(output) as read:
+        model.write_bytes(read.blob(read.manifest.source))
+    inputs = {"x": np.ones((1, 16), np.float32)}
+    wanted = Reference(perceptron).run(inputs)
+    np.testing.assert_array_equal(Reference(model).run(inputs)["y"], wanted["y"])
 
 
 def test_the_command_says_it_as_json(perceptron: Path, output: Path, tmp_path: Path) -> None:
