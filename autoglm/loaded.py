@@ -16,10 +16,11 @@ from .backend import Executable, backend
 from .closing import Closing
 from .device import Device
 from .dispatch import Candidate, Choice, choose
-from .errors import ArtifactError, DeviceError, Error
+from .errors import ArtifactError, DeviceError, Error, InputError
 from .files import ArtifactFiles
-from .manifest import ModelInfo
+from .manifest import DECODER, ModelInfo
 from .tensor import Array, TensorSpec, check_inputs
+from .threads import MOST, check_threads
 
 log = logging.getLogger("autoglm")
 
@@ -37,8 +38,8 @@ def load(
         path: An artifact.
         device: The number, or the kind (``cpu``, ``vulkan`` ...), of the only device to use; None
             for the one on which it is expected to be fastest, and the next when that one fails.
-        threads: For one call, where the device is the processor; 0 for as many as were best when
-            it was compiled, else every one.
+        threads: For one call, where the device is the processor, `threads.MOST` at most; 0 for as
+            many as were best when it was compiled, else every one.
         without: Names of candidates that are not to be used (`Candidate.name`).
 
     Returns:
@@ -50,13 +51,25 @@ def load(
         WrongTarget: It holds nothing for the device.
         TargetUnavailable: What it was compiled for, or an engine, is not here.
         DeviceError: There is no such device, or every one failed.
+        InputError: It is a language model.
+        Error: More threads than there may be.
     """
+    check_threads(threads)
     artifact = Artifact(path)
     try:
+        _refuse_language(artifact)
         return Loaded(artifact, choose(artifact, device, without), threads)
     except BaseException:
         artifact.close()
         raise
+
+
+def _refuse_language(artifact: Artifact) -> None:
+    if artifact.manifest.model.family == DECODER:
+        raise InputError(
+            f'load "{artifact.path}": it is a language model, which takes text, not arrays:'
+            " autoglm.decoder.load(), or autoglm-runtime --prompt, or as a service"
+        )
 
 
 class Loaded(Closing):
@@ -186,6 +199,7 @@ class Loaded(Closing):
             program = self.candidate.program
             files = ArtifactFiles(self._artifact, program)
             threads = self._threads or (program.latency.threads if program.latency else 0)
+            threads = min(threads, MOST)  # the artifact may be of a larger machine
             self.threads = threads or hal.processor.info().cores
             try:
                 files.check()
@@ -204,9 +218,10 @@ class Loaded(Closing):
         raise self._closed()
 
     def _note(self, error: BaseException) -> None:
-        self._reasons.append(f"{self.candidate.name}: {error}")
+        said = str(error) or type(error).__name__  # a MemoryError has no words
+        self._reasons.append(f"{self.candidate.name}: {said}")
         left = f", {len(self._waiting)} left" if self._waiting else ", none is left"
-        log.warning("%s: %s failed%s: %s", self.info.name, self.candidate.name, left, error)
+        log.warning("%s: %s failed%s: %s", self.info.name, self.candidate.name, left, said)
 
     def _closed(self) -> DeviceError:
         reasons = "; ".join(self._reasons) or "it was closed"

@@ -9,6 +9,9 @@ from typing import Any
 
 from .tensor import TensorSpec
 
+GRAPH, DECODER = "graph", "decoder"
+"""The families of models: arrays in and out, and language models that generate."""
+
 
 @dataclass(frozen=True)
 class Blob:
@@ -34,7 +37,7 @@ class ModelInfo:
         sha256: Of the source ONNX, in hexadecimal.
         inputs: What it takes.
         outputs: What it gives.
-        family: ``graph``, or ``decoder`` for a language model that generates.
+        family: `GRAPH` or `DECODER`.
         details: What the family needs besides, such as a decoder's configuration, and where the
             weights come from; of a graph, ``typical``.
     """
@@ -43,7 +46,7 @@ class ModelInfo:
     sha256: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    family: str = "graph"
+    family: str = GRAPH
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property

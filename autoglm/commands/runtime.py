@@ -12,11 +12,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 import hal
 
-from .. import busy_poll
-from ..errors import DeviceError, Error, InputError, TargetUnavailable, WrongTarget
+from .. import busy_poll, threads
+from ..errors import (
+    DeviceError,
+    Error,
+    InputError,
+    NotAnArtifact,
+    TargetUnavailable,
+    WrongTarget,
+)
+from ..manifest import DECODER
 from .outcome import run
 
 EPILOG = """\b
@@ -34,8 +43,29 @@ the artifact, 13 nothing in it for the device, 14 the device, 15 the inputs. doc
 has it all.
 """
 
-_FAMILY = "decoder"
-"""The family of language models, which `autoglm.decoder` runs."""
+_TEXTS = {
+    "list_devices": "--list-devices",
+    "source": "--input",
+    "prompt": "--prompt",
+    "benchmark": "--benchmark",
+    "explain": "--explain",
+}
+"""The options that say what to do; without any it serves."""
+
+_TAKES = {
+    "list_devices": {"list_devices", "json"},
+    "source": {"models", "device", "threads", "source", "output"},
+    "prompt": {"models", "device", "threads", "prompt", "max_tokens", "json"},
+    "benchmark": {
+        *("models", "device", "threads", "benchmark", "source", "seconds", "plot", "json"),
+    },
+    "explain": {"models", "device", "explain", "json"},
+    "serve": {
+        *("models", "device", "threads", "host", "port", "own", "max_requests", "max_body"),
+        *("deadline", "grace", "memory_limit", "wake_latency", "busy_poll", "stall"),
+    },
+}
+"""The options that each changes something by."""
 
 
 def _file(**rules: Any) -> click.Path:
@@ -71,7 +101,7 @@ def _file(**rules: Any) -> click.Path:
 @click.option("--plot", type=_file(), metavar="FILE.svg", help="Draw the benchmark.")
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.option(
-    "--threads", type=click.IntRange(0), default=0,
+    "--threads", type=click.IntRange(0, threads.MOST), default=0,
     help="For one call on the processor; 0 leaves it to the artifact.  [default: 0]",
 )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address on which it serves.")
@@ -127,19 +157,52 @@ def cli(**options: Any) -> int:
     models.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    if options["list_devices"]:
+    mode = _mode(options)
+    _refuse_unused(mode)
+    if mode == "list_devices":
         return _list_devices(options["json"])
     models: Sequence[Path] = options["models"]
     if not models:
         raise click.UsageError("name an artifact: --model FILE")
-    once = [name for name in ("source", "prompt", "benchmark", "explain") if options[name]]
-    if once == ["source", "benchmark"]:
-        del once[0]
-    if not once:
+    for path in models:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for who writes it
+            raise NotAnArtifact(f'read "{path}": it is no regular file')
+    if mode == "serve":
         return _serve(options)
-    if len(once) > 1 or len(models) > 1:
-        raise click.UsageError("one of --input, --prompt, --benchmark, --explain, and one --model")
-    return _MODES[once[0]](models[0], options)
+    if len(models) > 1:
+        raise click.UsageError(f"{_TEXTS[mode]} takes one --model; several are served together")
+    return _MODES[mode](models[0], options)
+
+
+def _mode(options: Mapping[str, Any]) -> str:
+    """What it is to do, by the option that says so.
+
+    Raises:
+        click.UsageError: There are two.
+    """
+    asked = [name for name in _TEXTS if options[name] is not None and options[name] is not False]
+    if asked == ["source", "benchmark"]:
+        return "benchmark"
+    if len(asked) > 1:
+        told = ", ".join(_TEXTS[name] for name in asked)
+        raise click.UsageError(
+            f"{told} are different things to do: give one of them; --input goes with --benchmark"
+        )
+    return asked[0] if asked else "serve"
+
+
+def _refuse_unused(mode: str) -> None:
+    """An option that changes nothing is a misunderstanding.
+
+    Raises:
+        click.UsageError: One was given.
+    """
+    context = click.get_current_context()
+    for each in context.command.params:
+        given = context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
+        if given and each.name not in _TAKES[mode]:
+            where = f"with {_TEXTS[mode]}" if mode in _TEXTS else "for a service"
+            raise click.UsageError(f"{each.opts[0]} changes nothing {where}: leave it out")
 
 
 def _list_devices(json: bool) -> int:
@@ -246,7 +309,7 @@ def _measure(model: Path, device: int, options: Mapping[str, Any]) -> Any:
     from ..cases import arrays
     from ..loaded import load
 
-    if _family(model) == _FAMILY:
+    if _family(model) == DECODER:
         return _language().measure(model, device, options)
     inputs = arrays(options["source"]) if options["source"] else _inputs(model)
     with load(model, device, threads=options["threads"]) as loaded:
@@ -284,7 +347,7 @@ def _language() -> Any:
 
 
 def _need_language(model: Path) -> None:
-    if _family(model) != _FAMILY:
+    if _family(model) != DECODER:
         raise InputError(f'"{model}" is no language model: give --input FILE.npz')
 
 
@@ -298,6 +361,7 @@ def _serve(options: Mapping[str, Any]) -> int:
     except ImportError as error:
         raise Error(f"serve: {error}: pip install 'open-autoglm[serve]'") from None
 
+    _check_names(options["models"])
     access = Access(options["own"]) if options["own"] else None
     check_host(options["host"], access)
     limits = Limits(
@@ -323,6 +387,21 @@ def _serve(options: Mapping[str, Any]) -> int:
     return 0
 
 
+def _check_names(paths: Sequence[Path]) -> None:
+    """Requests name a model as its file is named.
+
+    Raises:
+        click.UsageError: Two have one name.
+    """
+    known: dict[str, Path] = {}
+    for path in paths:
+        other = known.setdefault(path.stem, path)
+        if other is not path:
+            raise click.UsageError(
+                f'"{other}" and "{path}" would both be served as {path.stem!r}: rename one'
+            )
+
+
 def _served(path: Path, options: Mapping[str, Any]) -> Any:
     from ..serve.model import Graph
 
@@ -331,7 +410,7 @@ def _served(path: Path, options: Mapping[str, Any]) -> Any:
         "memory": (options["memory_limit"] or 0) << 20,
         "stall": options["stall"],
     }
-    if _family(path) == _FAMILY:
+    if _family(path) == DECODER:
         language = import_module("autoglm.serve.language").Language
         return language(path, options["device"], **settings)
     return Graph(path, options["device"], busy_poll=options["busy_poll"], **settings)

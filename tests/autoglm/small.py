@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def write(
     """An artifact with these programs of the small model."""
     onnx_file = model(path.parent)
     digest = hashlib.sha256(onnx_file.read_bytes()).hexdigest()
-    info = ModelInfo(path.stem, digest, info.inputs, info.outputs)
+    info = replace(info, name=path.stem, sha256=digest)
     files = {"model.onnx": onnx_file}
     kept = onnx_file if source else None
     artifact.write(path, info, [(each, files) for each in programs], kept, "tests")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import autoglm
-from autoglm import dispatch
+from autoglm import dispatch, threads
 from autoglm.artifact import Artifact
 from autoglm.errors import (
     AlteredArtifact,
@@ -118,10 +118,10 @@ def test_a_device_lost_in_mid_call_loses_no_call(
             answers.append(right(given, model(given)))
 
     with caplog.at_level(logging.WARNING, "autoglm"), autoglm.load(path) as model:
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
+        callers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in callers:
             thread.start()
-        for thread in threads:
+        for thread in callers:
             thread.join()
         assert model.device.kind == "cpu"
     assert answers == [True] * 80
@@ -143,6 +143,22 @@ def test_a_closed_model_says_so(path: Path) -> None:
     model.close()
     with pytest.raises(DeviceError, match="it was closed"):
         model(small.inputs())
+
+
+def test_threads_have_a_bound(path: Path) -> None:
+    """The numbers are only looked at: no thread is started by them."""
+    for fine in (0, 1, threads.MOST):
+        threads.check_threads(fine)
+    for wrong in (-1, threads.MOST + 1):
+        with pytest.raises(autoglm.Error, match="0, for as many as are best, to 1024"):
+            autoglm.load(path, threads=wrong)  # before the file, which is not there, is read
+
+
+def test_a_language_model_is_told_apart(path: Path) -> None:
+    language = replace(small.INFO, family="decoder")
+    write(path, [replace(good(), backend="decoder")], info=language)
+    with pytest.raises(InputError, match=r"language model.*autoglm\.decoder\.load\(\).*--prompt"):
+        autoglm.load(path)
 
 
 def test_a_damaged_blob(path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,24 @@ def test_a_model_is_measured_at_the_extents_it_was_compiled_with(
     ("arguments", "status", "says"),
     [
         ((), 2, "name an artifact"),
-        (("--model", "{path}", "--input", "x", "--benchmark"), 2, "one of --input"),
+        (("--model", "{path}", "--input", "x", "--prompt", "y"), 2, "--input, --prompt are"),
+        (("--model", "{path}", "--explain", "--input", "x"), 2, "--input, --explain are"),
+        (("--model", "{path}", "--prompt", ""), 15, "no language model"),
+        (("--model", "{path}", "--input", ""), 2, "--output FILE.npz"),
+        (("--model", "{path}", "--output", "x"), 2, "--output changes nothing for a service"),
+        (("--model", "{path}", "--plot", "x.svg"), 2, "--plot changes nothing for a service"),
+        (("--model", "{path}", "--seconds", "3"), 2, "--seconds changes nothing"),
+        (("--model", "{path}", "--json"), 2, "--json changes nothing for a service"),
+        (("--model", "{path}", "--input", "x", "--json"), 2, "nothing with --input"),
+        (("--model", "{path}", "--benchmark", "--output", "x"), 2, "nothing with --benchmark"),
+        (("--model", "{path}", "--explain", "--memory-limit", "9"), 2, "nothing with --explain"),
+        (("--list-devices", "--model", "{path}"), 2, "--model changes nothing"),
+        (("--model", "{path}", "--model", "{path}", "--explain"), 2, "takes one --model"),
+        (("--model", "{path}", "--model", "{folder}/./small.glm"), 2, "served as 'small'"),
+        (("--model", "{pipe}"), 9, "no regular file"),
+        (("--model", "{path}", "--threads", "1025", "--explain"), 2, "0<=x<=1024"),
+        (("--model", "{path}", "--threads", "-1", "--explain"), 2, "0<=x<=1024"),
+        (("--model", "{path}", "--threads", "1024", "--explain"), 2, "--threads changes nothing"),
         (("--model", "{path}", "--input", "{npz}"), 2, "--output FILE.npz"),
         (("--model", "missing.glm", "--explain"), 1, "No such file"),
         (("--model", "{npz}", "--explain"), 9, "no artifact"),
@@ -131,7 +149,10 @@ def test_how_it_ends(
         "cuda": write(tmp_path / "cuda.glm", [Program("cuda", "iree", "iree 3", {})]),
         "npz": tmp_path / "in.npz",
         "out": tmp_path / "out",
+        "pipe": tmp_path / "pipe.glm",
+        "folder": tmp_path,
     }
+    os.mkfifo(names["pipe"])
     np.savez(names["npz"], q=np.zeros(1))
     found, _, err = run(*(each.format(**names) for each in arguments))
     assert (found, says in err) == (status, True), err
