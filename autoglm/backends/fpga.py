@@ -27,6 +27,7 @@ from ..errors import ArtifactError, DeviceError, InputError
 from ..fpga.layer import Layer
 from ..fpga.partition import Segment, partition
 from ..manifest import Program
+from ..saturation import make_exact
 from ..target import Target
 from ..tensor import Array, TensorSpec
 
@@ -139,6 +140,7 @@ def _problem(uri: str) -> str:
 
 def _write(part: Segment | Layer, number: int, folder: Path) -> dict[str, Any]:
     if isinstance(part, Segment):
+        make_exact(part.model)
         file = folder / f"{number}.onnx"
         file.write_bytes(part.model.SerializeToString())
         return {"file": file.name, "inputs": part.inputs, "outputs": part.outputs}

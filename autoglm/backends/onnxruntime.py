@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime (https://onnxruntime.ai), on processors: runs everything, and is the reference."""
+"""ONNX Runtime (https://onnxruntime.ai), on processors: runs everything, and is the reference.
+
+Products of 8-bit integers that a processor without VNNI would get wrong are made exact: for this
+processor when compiling, for any when loading on one that needs it (`autoglm.saturation`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ import numpy as np
 
 import hal.processor
 
+from .. import saturation
 from ..backend import Availability, Backend, Compiled, CompileOptions, Executable, Files
 from ..device import Device
 from ..errors import ArtifactError, DeviceError, InputError
@@ -50,26 +55,32 @@ class OnnxRuntime(Backend):
         import onnxruntime
 
         here = target == Target("cpu")
+        exact = saturation.exact(model)
+        made = exact if here and saturation.saturates(hal.processor.info()) else None
         level = "all" if here else "extended"
         kept = folder / _MODEL
         weights = model.with_name(_WEIGHTS)
-        session = _session(onnxruntime, str(model), level, 1, kept)
+        source = made.SerializeToString() if made else str(model)
+        session = _session(onnxruntime, source, level, 1, kept, beside=model.parent)
         fused = _operators(kept)
         del session
         folded = not weights.exists() and kept.stat().st_size <= _LARGER * model.stat().st_size
         files = {_MODEL: kept}
         if not folded:
-            shutil.copyfile(model, kept)
+            if isinstance(source, bytes):
+                kept.write_bytes(source)
+            else:
+                shutil.copyfile(model, kept)
             if weights.exists():
                 files[_WEIGHTS] = weights
         return Compiled(
             files,
             f"onnxruntime {onnxruntime.__version__}",
-            (f"graph_optimization_level={level}",),
+            (f"graph_optimization_level={level}", *([saturation.OPTION] if made else [])),
             tuple(sorted(hal.processor.info().features & _SIMD)) if here and folded else (),
             _operators(model),
             fused,
-            {"optimised": folded},
+            {"optimised": folded, "saturates": exact is not None and made is None},
         )
 
     def devices(self) -> Sequence[Device]:
@@ -98,7 +109,10 @@ class OnnxRuntime(Backend):
 
         threads = threads or hal.processor.info().cores
         level = "all"
-        model = files.view(_MODEL)
+        kept = files.view(_MODEL)
+        model: memoryview | bytes = kept
+        if program.notes.get("saturates", True) and saturation.saturates(hal.processor.info()):
+            model = _exact(kept)
         outside = {_WEIGHTS: files.view(_WEIGHTS)} if _WEIGHTS in program.files else {}
         try:
             session = _session(onnxruntime, model, level, threads, outside=outside)
@@ -164,11 +178,12 @@ def _installed() -> Availability:
 
 def _session(
     engine: Any,
-    model: str | memoryview,
+    model: str | memoryview | bytes,
     level: str,
     threads: int,
     kept: Path | None = None,
     outside: Mapping[str, memoryview] | None = None,
+    beside: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     options = engine.SessionOptions()
     options.log_severity_level = 3
@@ -183,13 +198,29 @@ def _session(
     )
     if kept:
         options.optimized_model_filepath = str(kept)
+    if beside:
+        options.add_session_config_entry(saturation.FOLDER, str(beside.absolute()))
     if outside:
         views = list(outside.values())
         options.add_external_initializers_from_files_in_memory(
             list(outside), views, [view.nbytes for view in views]
         )
-    data = model if isinstance(model, str) else bytes(model)
+    data = bytes(model) if isinstance(model, memoryview) else model
     return engine.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def _exact(model: memoryview) -> memoryview | bytes:
+    """For this processor, a model that was kept as it is for those that do not need it changed.
+
+    Source models are, and programs that do not say what they are.
+    """
+    import onnx
+
+    try:
+        loaded = onnx.load_from_string(bytes(model))
+    except Exception as error:  # whatever protobuf raises
+        raise ArtifactError(f"{_MODEL!r} is no model: {error}") from error
+    return loaded.SerializeToString() if saturation.make_exact(loaded) else model
 
 
 def _affinities(threads: int) -> str:

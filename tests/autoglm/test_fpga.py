@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import quantization
@@ -28,6 +27,7 @@ from autoglm.errors import ArtifactError, CompileError, DeviceError
 from autoglm.fpga.layer import Finder, Layer
 from autoglm.fpga.partition import Segment, partition
 from autoglm.manifest import Program
+from autoglm.reference import Reference
 from autoglm.target import Target
 from autoglm.tensor import Array
 from autoglm.trial import Built
@@ -36,6 +36,7 @@ from tests.needs import needs
 
 from . import models
 from .serving import serving
+from .test_saturation import full, product
 
 UNIT = Device(0, "fpga", "simulated", SIMULATED)
 
@@ -240,15 +241,32 @@ def test_quantised_model(name: str, folder: Path, tmp_path: Path) -> None:
     loaded = Fpga().load(program, files, UNIT, 1)
     assert isinstance(loaded, Partitioned)
     x = np.random.default_rng(2).standard_normal((10, 16)).astype(np.float32)
-    session = onnxruntime.InferenceSession(
-        str(folder / f"{name}.onnx"), providers=["CPUExecutionProvider"]
-    )
-    (want,) = session.run(None, {"x": x})
+    want = Reference(folder / f"{name}.onnx").run({"x": x})["y"]
     before = loaded.counters
     np.testing.assert_allclose(loaded.run({"x": x})["y"], want, 1e-5, 1e-5)
     # 10 rows: 2 tiles; 32 columns of depth 16: 4; 4 columns of depth 32: 1
     assert loaded.counters["tiles"] - before["tiles"] == 2 * 4 + 2 * 1
     assert loaded.counters["cycles"] - before["cycles"] == 2 * 4 * 16 + 2 * 1 * 32
+    loaded.close()
+
+
+def test_weights_of_all_eight_bits(tmp_path: Path) -> None:
+    """What the processor does between the layers is exact, as what the unit does is."""
+    path, inputs, pixels = product(tmp_path / "large.onnx", "QLinearConv", "us")
+    model = onnx.load(path)
+    weights = full((pixels.size, 8), "s", 3)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "last"))
+    model.graph.node[0].output[0] = "pixels"
+    model.graph.node.append(helper.make_node("Flatten", ["pixels"], ["flat"]))
+    model.graph.node.append(helper.make_node("MatMulInteger", ["flat", "last"], ["y"]))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    onnx.save(model, path)
+    want = exact(pixels.reshape(1, -1), weights)
+    assert np.array_equal(Reference(path).run(inputs)["y"], want)
+    program, files = compiled(path, tmp_path)
+    assert program.notes["layers"] == 1
+    loaded = Fpga().load(program, files, UNIT, 1)
+    assert np.array_equal(loaded.run(inputs)["y"], want)
     loaded.close()
 
 
@@ -330,12 +348,10 @@ def test_artifact(folder: Path, tmp_path: Path) -> None:
     assert candidate.fused == {"unit: integer": 2, "processor": 3}
     assert candidate.program.accuracy is not None
     x = {"x": np.random.default_rng(4).standard_normal((2, 16)).astype(np.float32)}
-    session = onnxruntime.InferenceSession(
-        str(folder / "dynamic.onnx"), providers=["CPUExecutionProvider"]
-    )
+    want = Reference(folder / "dynamic.onnx").run(x)["y"]
     with autoglm.load(output, device="fpga") as model:
         assert model.device.address == SIMULATED
-        np.testing.assert_allclose(model(x)["y"], session.run(None, x)[0], 1e-5, 1e-5)
+        np.testing.assert_allclose(model(x)["y"], want, 1e-5, 1e-5)
         figures = measure(model, x, 0.01)
     assert figures.counted == {"tiles": 4 + 1, "cycles": 4 * 16 + 32}
     assert "5 tiles a call, 96 cycles a call" in as_rows([figures])[1][0][4]
