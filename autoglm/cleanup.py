@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,11 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from .errors import ModelError
+from .pinning import is_told, pin, plain
 from .ready import Clean, Pins
 from .tensor import TensorSpec
 
 _SMALL = 1024  # numbers of a constant that may be written out
-_NAMELESS = (None, "", "?")  # what stands for an extent that may be any
 _OUTSIDE = 1 << 30  # bytes of weights; more are in a file beside, since protobuf ends at 2 GiB
 
 
@@ -34,14 +34,12 @@ def clean(path: Path, folder: Path, pins: Pins) -> Clean:
         pins: What to fix.
 
     Raises:
-        ModelError: A pin fits nothing, or the model takes or gives what no array can hold.
+        ModelError: As `pinning.pin`; or the model takes or gives what cannot be passed.
     """
     model = _load(path)
     before = _operators(model)
     passes.RemoveInitializersFromInputsPass()(model)
-    _pin_values(model, pins.values)
-    _pin_shapes(model, pins)
-    _name_extents(model)
+    pin(model, pins)
     said = [value.shape for value in model.graph.outputs]
     _forget_shapes(model)
     notes = _fold(model)
@@ -89,63 +87,6 @@ def _load_attributes(model: ir.Model) -> None:
                 node.attributes[name] = ir.AttrTensor(name, tensor)
 
 
-def _pin_values(model: ir.Model, values: Mapping[str, float]) -> None:
-    for name, number in values.items():
-        value = _input(model, name)
-        shape = [extent for extent in value.shape or () if isinstance(extent, int)]
-        if value.dtype is None or value.shape is None or len(shape) != len(value.shape):
-            raise ModelError(f"input {name!r} cannot be made a constant: its shape is not known")
-        value.const_value = ir.tensor(
-            np.full(shape, number, value.dtype.numpy()), name=name, dtype=value.dtype
-        )
-        model.graph.inputs.remove(value)
-        model.graph.register_initializer(value)
-
-
-def _pin_shapes(model: ir.Model, pins: Pins) -> None:
-    pinned = dict(pins.extents)
-    for name, wanted in pins.shapes.items():
-        value = _input(model, name)
-        extents = _extents(value)
-        if len(extents) != len(wanted) or any(
-            isinstance(extent, int) and extent > 0 and extent != number
-            for extent, number in zip(extents, wanted, strict=True)
-        ):
-            raise ModelError(f"input {name!r} is {value.shape}, it cannot be pinned to {wanted}")
-        value.shape = ir.Shape(wanted)
-        pinned |= {  # the same name is the same extent elsewhere
-            extent: number
-            for extent, number in zip(extents, wanted, strict=True)
-            if isinstance(extent, str) and extent not in _NAMELESS
-        }
-    names: set[int | str | None] = set()
-    for value in (*model.graph.inputs, *model.graph.outputs):
-        extents = _extents(value)
-        names.update(extents)
-        value.shape = ir.Shape([pinned.get(str(extent), extent) for extent in extents])
-    for name in pins.extents:
-        if name not in names:
-            takes = ", ".join(f"{value.name}{value.shape}" for value in model.graph.inputs)
-            raise ModelError(f"no extent is called {name!r}; the model takes: {takes}")
-
-
-def _extents(value: ir.Value) -> list[int | str | None]:
-    if value.shape is None:
-        raise ModelError(f"{value.name!r}: how many axes it has is not known")
-    return [extent if isinstance(extent, int) else extent.value for extent in value.shape]
-
-
-def _name_extents(model: ir.Model) -> None:
-    """A name for each dynamic extent that has none; ``?`` and -1 stand for many different ones."""
-    for value in model.graph.inputs:
-        value.shape = ir.Shape(
-            f"{value.name}_{axis}"
-            if extent in _NAMELESS or (isinstance(extent, int) and extent <= 0)
-            else extent
-            for axis, extent in enumerate(_extents(value))
-        )
-
-
 def _forget_shapes(model: ir.Model) -> None:
     """What was said of results no longer holds, or never did; it is inferred anew."""
     for node in model.graph:
@@ -160,13 +101,9 @@ def _recall_shapes(model: ir.Model, said: Sequence[ir.Shape | None]) -> None:
             continue
         found = value.shape or [None] * len(shape)
         value.shape = ir.Shape(
-            new if isinstance(new, int) or not _is_told(old) else old
-            for new, old in zip(found, shape, strict=True)
+            old if is_told(known) and not isinstance(new, int) else new
+            for new, old, known in zip(found, shape, plain(shape), strict=True)
         )
-
-
-def _is_told(extent: int | ir.SymbolicDim) -> bool:
-    return extent > 0 if isinstance(extent, int) else extent.value not in _NAMELESS
 
 
 def _fold(model: ir.Model) -> tuple[str, ...]:
@@ -210,27 +147,21 @@ def _operators(model: ir.Model) -> dict[str, int]:
     return dict(Counter(node.op_type for node in _nodes(model)).most_common())
 
 
-def _input(model: ir.Model, name: str) -> ir.Value:
-    for value in model.graph.inputs:
-        if value.name == name:
-            return value
-    names = ", ".join(str(value.name) for value in model.graph.inputs)
-    raise ModelError(f"no input {name!r}; the model takes: {names}")
-
-
 def _spec(value: ir.Value, kind: str) -> TensorSpec:
     if not isinstance(value.type, ir.TensorType) or value.dtype is None:
         raise ModelError(f"{kind} {value.name!r} is {value.type}: only tensors can be passed")
-    try:
-        dtype = np.dtype(value.dtype.numpy().name).name
-    except TypeError as error:
-        raise ModelError(f"{kind} {value.name!r}: numpy has no {value.dtype.name}") from error
+    dtype = value.dtype.numpy()
+    if dtype.isbuiltin != 1 or dtype.kind not in "biufc":  # what is in no .npz file, at least
+        raise ModelError(
+            f"{kind} {value.name!r} is of {value.dtype.name.lower()}, which cannot be passed:"
+            " numpy has no such type; let the model take and give another type, by a Cast"
+        )
     shape = value.shape
     if shape is None:
         raise ModelError(f"{kind} {value.name!r}: how many axes it has is not known")
     return TensorSpec(
         str(value.name),
-        dtype,
+        dtype.name,
         tuple(
             extent if isinstance(extent, int) else extent.value or f"{value.name}_{axis}"
             for axis, extent in enumerate(shape)

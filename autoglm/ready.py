@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .errors import ModelError
 from .tensor import TensorSpec
 
 
@@ -17,12 +18,23 @@ class Pins:
     Attributes:
         extents: Dynamic extents by name: ``{"batch": 1}``.
         shapes: Inputs by name: ``{"x": (1, 3, 224, 224)}``.
-        values: Inputs that become constants: ``{"sr": 16000}``.
+        values: Inputs that become constants: ``{"sr": 16000}``. Real numbers are rounded to the
+            input's type; whole ones and truth values have to be right.
+
+    Raises:
+        ModelError: An extent is not 1 or more.
     """
 
     extents: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Engines differ in what they make of what is empty."""
+        shapes = ((name, extent) for name, shape in self.shapes.items() for extent in shape)
+        for name, extent in (*self.extents.items(), *shapes):
+            if extent < 1:
+                raise ModelError(f"{name!r} is pinned to {extent}: an extent is 1 or more")
 
 
 @dataclass(frozen=True)

@@ -153,23 +153,6 @@ def test_shapes_are_pinned_and_several_targets_share_a_file(perceptron: Path, ou
             model({"x": np.zeros((3, 16), np.float32)})
 
 
-@pytest.mark.parametrize(
-    ("pins", "says"),
-    [
-        (Pins(extents={"length": 3}), r"no extent is called 'length'.*\[batch, ?16\]"),
-        (Pins(shapes={"x": (1, 2, 3)}), "'x' is .* cannot be pinned"),
-        (Pins(shapes={"x": (1, 17)}), "cannot be pinned"),
-        (Pins(shapes={"z": (1, 16)}), "no input 'z'; the model takes: x"),
-        (Pins(values={"x": 1}), "'x' cannot be made a constant"),
-    ],
-)
-def test_pins_that_fit_nothing(perceptron: Path, output: Path, pins: Pins, says: str) -> None:
-    from autoglm.cleanup import clean
-
-    with pytest.raises(ModelError, match=says):
-        clean(perceptron, output.parent, pins)
-
-
 def test_models_that_are_none(perceptron: Path, tmp_path: Path) -> None:
     from autoglm import importers
 
