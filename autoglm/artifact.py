@@ -14,7 +14,6 @@ import json
 import mmap
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +29,7 @@ from .errors import (
     TruncatedArtifact,
 )
 from .manifest import Blob, Manifest, ModelInfo, Program
+from .output import replacement
 
 MAGIC = b"\x89GLM\r\n\x1a\n"
 """As PNG's: a transfer as text, or one that strips the eighth bit, is noticed."""
@@ -45,6 +45,15 @@ _HEADER = struct.Struct("<8sIIQQQ32s")
 _CRC = struct.Struct("<I")
 HEADER_LENGTH = _HEADER.size + _CRC.size
 _CHUNK = 1 << 20
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether a file can be read, and begins as an artifact does."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except PermissionError:
+        return False
 
 
 class Artifact(Closing):
@@ -169,7 +178,7 @@ def write(
     """Write an artifact: whole, or not at all.
 
     Args:
-        path: Where to; replaced when it is there.
+        path: Where to; a regular file that is there, or that a link leads to, is replaced.
         model: The source model.
         programs: Each program, with the files that its back end made, by name; `Program.files` is
             made from them. Files of the same bytes are kept once.
@@ -177,22 +186,11 @@ def write(
         maker: What writes.
 
     Raises:
-        OSError: It cannot be written.
+        OutputError: It cannot be written.
+        OSError: One of the files cannot be read.
     """
-    path = Path(path)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            manifest = _write(file, model, list(programs), source, maker)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    return manifest
+    with replacement(Path(path)) as file:
+        return _write(file, model, list(programs), source, maker)
 
 
 def _write(
@@ -243,11 +241,3 @@ def _digest(file: IO[bytes]) -> str:
     while chunk := file.read(_CHUNK):
         sha256.update(chunk)
     return sha256.hexdigest()
-
-
-def _umask() -> int:
-    """The process's file mode creation mask, which Linux tells without setting it."""
-    for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
-        if line.startswith("Umask:"):
-            return int(line.split()[1], 8)
-    return 0o022

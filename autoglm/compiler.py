@@ -24,9 +24,17 @@ from .cases import Check
 from .child import ChildError, Limits
 from .decoder.asked import Asked, is_language
 from .devices import processor_for
-from .errors import AccuracyError, CompileError, Error, ModelError, TargetUnavailable
+from .errors import (
+    AccuracyError,
+    CompileError,
+    Error,
+    ModelError,
+    TargetError,
+    TargetUnavailable,
+)
 from .importers import Source
 from .manifest import Accuracy, Latency, ModelInfo, Program
+from .output import OutputError, check_file, refuse_sources
 from .prepare import Prepared, prepare
 from .ready import Clean, Pins
 from .recipes import RECIPES
@@ -41,6 +49,12 @@ Progress = Callable[[str], None]
 
 HERE = Target("cpu")
 """This machine's processor."""
+
+
+class UnknownEngine(Error):
+    """There is no back end of that name."""
+
+    exit_status = 2
 
 
 @dataclass(frozen=True)
@@ -72,10 +86,10 @@ def compile(
     model: str | os.PathLike[str],
     target: str | Sequence[str] = "cpu",
     *,
-    output: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
     pins: Pins | None = None,
     check: Check | None = None,
-    engines: Sequence[str] = (),
+    engines: str | Sequence[str] = (),
     threads: int = 0,
     keep_source: bool = True,
     seconds: float = 5.0,
@@ -95,10 +109,10 @@ def compile(
         model: An ONNX file, or what else `autoglm.importers.read` takes; for a language model a
             folder of Hugging Face's, or the name of a recipe (`autoglm.recipes`).
         target: What for; several are put into one artifact.
-        output: The artifact to write.
+        output: The artifact to write, by default `default_output`: that replaces only an artifact.
         pins: What to fix: extents, shapes, inputs that become constants.
         check: At which inputs and tolerances to check.
-        engines: Only these back ends, by name; all that serve the target otherwise.
+        engines: Only this back end, or these, by name; all that serve the target otherwise.
         threads: For one call at run time; 0 finds out how many are best.
         keep_source: Keep the source model in the artifact, as fall-back for any processor.
         seconds: How long to time the candidates, altogether.
@@ -111,14 +125,19 @@ def compile(
 
     Raises:
         ModelError: The model cannot be read, or does not run.
-        TargetError: There is no such target.
+        OutputError: The artifact cannot be written, or the model is read from that file; told
+            before all else. It is an OSError, too.
+        TargetError: There is no such target, or none is given.
+        UnknownEngine: There is no such back end.
         TargetUnavailable: What compiling for it needs is not here.
         CompileError: Every engine failed.
         AccuracyError: What was compiled computes something else than the model. As with every
             error, nothing is written.
-        OSError: The artifact cannot be written.
     """
-    targets = [Target.parse(text) for text in ([target] if isinstance(target, str) else target)]
+    targets = [Target.parse(text) for text in _several(target)]
+    if not targets:
+        raise TargetError("no target is given: an artifact has a program for one at least")
+    path = _checked_output(output, model, weights, config)
     if is_language(model):
         check = check or Check()
         asked = Asked(
@@ -131,10 +150,10 @@ def compile(
             threads,
         )
         told = limits or default_limits()
-        return _compile_language(model, targets, Path(output), asked, told, progress)
+        return _compile_language(model, targets, path, asked, told, progress)
     if weights or random_weights or config:
         raise ModelError(f'"{os.fspath(model)}" is no recipe: there are {", ".join(RECIPES)}')
-    served = {each: _serving(each, engines) for each in targets}
+    served = {each: _serving(each, _several(engines)) for each in targets}
     with tempfile.TemporaryDirectory(prefix="autoglm-") as folder:
         work = _Work(
             Path(folder),
@@ -145,10 +164,60 @@ def compile(
             seconds,
             progress or (lambda _: None),
         )
-        work.prepare(model)
+        work.prepare(model, path)
         for each, names in served.items():
             work.compile(each, names)
-        return work.write(Path(output), keep_source)
+        return work.write(path, keep_source)
+
+
+def default_output(model: str | os.PathLike[str]) -> Path:
+    """NAME.glm in the current directory: of a file NAME.onnx, a folder NAME, or a recipe NAME."""
+    path = Path(model)
+    return Path(f"{path.resolve().name if path.is_dir() else path.stem}.glm")
+
+
+def prepare_for(
+    outputs: Sequence[Path], model: str, folder: Path, pins: Pins, check: Check
+) -> Prepared:
+    """As `prepare`, and see that no output is a file with weights of the model; called in a child.
+
+    Raises:
+        OutputError: One is.
+        Error: As `prepare`.
+    """
+    prepared = prepare(model, folder, pins, check)
+    there = [output for output in outputs if output.exists()]
+    if there:
+        import onnx
+
+        from .importers import outside
+
+        source = prepared.source.path
+        beside = outside.files(source, onnx.load(source, load_external_data=False))
+        for output in there:
+            refuse_sources(output, beside)
+    return prepared
+
+
+def _several(names: str | Sequence[str]) -> Sequence[str]:
+    """One name is a sequence of one, not of its letters."""
+    return [names] if isinstance(names, str) else names
+
+
+def _checked_output(
+    output: str | os.PathLike[str] | None,
+    model: str | os.PathLike[str],
+    *sources: str | os.PathLike[str] | None,
+) -> Path:
+    """Where the artifact goes, when it can: nothing of what it is made from is there."""
+    path = default_output(model) if output is None else Path(output)
+    check_file(path)
+    if path.exists() and artifact.is_artifact(path):  # wherever it is, no model is read from it
+        return path
+    refuse_sources(path, [Path(source) for source in (model, *sources) if source])
+    if output is None and path.exists():
+        raise OutputError(f'write "{path}": it is no artifact; to replace it, name it as output')
+    return path
 
 
 def default_limits() -> Limits:
@@ -215,7 +284,8 @@ def _serving(target: Target, engines: Sequence[str]) -> list[str]:
     unknown = [name for name in engines if name not in backends()]
     if unknown:
         why = broken().get(unknown[0], "it is not installed")
-        raise Error(f"no engine {unknown[0]!r}: {why}; there are: {', '.join(backends())}")
+        kind = Error if unknown[0] in broken() else UnknownEngine
+        raise kind(f"no engine {unknown[0]!r}: {why}; there are: {', '.join(backends())}")
     told = availability(target)
     if engines:
         told = {name: found for name, found in told.items() if name in engines}
@@ -269,11 +339,12 @@ class _Work:
         self._made: dict[tuple[Target, str], Candidate] = {}
         self.reasons: dict[str, str] = {}
 
-    def prepare(self, model: str | os.PathLike[str]) -> None:
+    def prepare(self, model: str | os.PathLike[str], output: Path) -> None:
         """Read the model, make it ready, and find out what is right."""
         self.progress("reading the model")
+        arguments = [output], os.fspath(model), self.folder, self.pins, self.check
         try:
-            ended = self._call(prepare, os.fspath(model), self.folder, self.pins, self.check)
+            ended = self._call(prepare_for, *arguments)
         except ChildError as error:
             raise ModelError(f'reading "{os.fspath(model)}": {error}') from None
         self.prepared = ended.value

@@ -12,6 +12,7 @@ import click
 
 import hal
 
+from ..output import refuse_sources
 from .outcome import run
 
 EPILOG = """\b
@@ -92,7 +93,13 @@ def _shape(text: str) -> tuple[int, ...]:
     metavar="TARGET",
     help="What for; may be repeated, one artifact holds them all.  [default: cpu]",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="The artifact to write.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The artifact to write; NAME.glm in the current directory unless told, NAME being that of"
+    " the model. With --emit: the program, or the library's folder.",
+)
 @click.option("--list-targets", is_flag=True, help="Say for each target whether it can be had.")
 @click.option(
     "--dim",
@@ -178,8 +185,10 @@ def cli(**options: Any) -> int:
     """
     if options["list_targets"]:
         return _list_targets(options["json"])
-    if not options["model"] or not options["output"]:
-        raise click.UsageError("--model and --output are needed (or --list-targets)")
+    if not options["model"]:
+        raise click.UsageError("--model is needed (or --list-targets)")
+    if options["output"] and options["inputs"]:
+        refuse_sources(options["output"], [options["inputs"]])
     if options["emit"]:
         return _emit(options)
     from ..explain import as_dict, as_text, summary
@@ -217,6 +226,8 @@ def _emit(options: Mapping[str, Any]) -> int:
     from ..light.deliver import deliver
     from .progress import Progress
 
+    if not options["output"]:
+        raise click.UsageError("--emit needs --output: the program, or the library's folder")
     if len(options["targets"]) > 1:
         raise click.UsageError("--emit makes one program: give one --target")
     with Progress(quiet=options["quiet"]) as progress:

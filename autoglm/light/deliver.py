@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -16,15 +17,16 @@ from ..backends.c import PROGRAM, CBackend, notes_of
 from ..candidate import where
 from ..cases import Case, Check
 from ..child import Limits
-from ..compiler import default_limits
-from ..errors import AccuracyError, TargetUnavailable
+from ..compiler import default_limits, prepare_for
+from ..decoder.asked import is_language
+from ..errors import AccuracyError, ModelError, TargetUnavailable
 from ..manifest import Program
-from ..prepare import prepare
+from ..output import check_file, check_folder, needed_folder, refuse_sources, replacement
 from ..ready import Pins
 from ..target import Target
 from ..trial import Subject
 from .emit import executable, library
-from .generate import engine, generate
+from .generate import engine, generate, identifier
 from .toolchain import builds_libhal, toolchain
 
 FORMS = ("executable", "library")
@@ -74,7 +76,8 @@ def deliver(
         model: An ONNX file, or what else `autoglm.importers.read` takes.
         target: ``cpu``, ``aarch64`` or ``riscv64``.
         form: One of `FORMS`.
-        output: The program, or the library's folder; its stem becomes the model's name.
+        output: The program, or the library's folder, which is made if need be; its name without
+            what follows the last dot becomes the model's (`generate.identifier`).
         pins: What to fix; afterwards no extent may be dynamic.
         check: At which inputs and tolerances to check.
         weights_beside: Keep the weights in a file of their own.
@@ -82,29 +85,38 @@ def deliver(
         progress: Is told, in a few words, what is being done.
 
     Raises:
+        ModelError: The model is a language model, cannot be read, or does not run.
+        OutputError: It cannot be written, or the model is read from it; told before all else.
         TargetUnavailable: There is no compiler for the target; the sentence says which.
         CompileError: The model cannot be turned into C, or does not compile.
         AccuracyError: The program computes something else than the model. As with every error,
             nothing is written.
-        OSError: It cannot be written.
     """
+    if is_language(model):
+        raise ModelError(
+            f'"{os.fspath(model)}" is a language model: these become artifacts, not programs'
+        )
     parsed, output, limits = Target.parse(target), Path(output), limits or default_limits()
     _require(parsed)
+    name = Path(os.path.abspath(output)).stem
+    places = _places(form, output, identifier(name), weights_beside)
+    outputs = tuple(places.values())
+    _check(form, output, outputs, Path(model))
     check, tell = check or Check(), progress or (lambda _: None)
     with tempfile.TemporaryDirectory(prefix="autoglm-") as scratch:
         folder = Path(scratch)
         tell("reading the model")
-        arguments = (os.fspath(model), folder, pins or Pins(), check)
-        prepared = child.call(prepare, *arguments, limits=limits, progress=progress).value
+        arguments = (outputs, os.fspath(model), folder, pins or Pins(), check)
+        prepared = child.call(prepare_for, *arguments, limits=limits, progress=progress).value
         tell(f"compiling for {target}")
         path = prepared.clean.path
-        wanted = (parsed, form, folder, output.stem, weights_beside)
+        wanted = (parsed, form, folder, name, weights_beside)
         notes = child.call(make, path, *wanted, limits=limits).value
         tell("comparing it with the source model")
         program = Program(str(parsed), CBackend.name, engine(), {PROGRAM: ""}, notes=notes)
         worst, unchecked = _hold(program, folder / PROGRAM, prepared.cases, check, limits)
-        _put(folder / "made", output)
-    size = sum(each.stat().st_size for each in _files(output))
+        _put(form, folder, output, places)
+    size = sum(each.stat().st_size for each in outputs)
     return Delivered(output, str(notes["name"]), engine(), size, worst, unchecked)
 
 
@@ -150,21 +162,33 @@ def _hold(
     return checked.value.worst, ""
 
 
-def _put(made: Path, output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if made.is_dir():
-        shutil.copytree(made, output, dirs_exist_ok=True)
-        return
-    for suffix in ("", ".weights"):
-        source = made.with_name(made.name + suffix)
-        if source.exists():
-            beside = output.with_name(f".{output.name}{suffix}.new")
-            shutil.copy(source, beside)
-            beside.replace(output.with_name(output.name + suffix))
+def _places(form: str, output: Path, name: str, weights_beside: bool) -> dict[str, Path]:
+    """By what `make` calls each file that is delivered, below the scratch folder: where it goes."""
+    weights = [".weights"] if weights_beside else []
+    if form == "library":
+        names = [f"lib{name}.a", f"{name}.h", "glm.h", *(f"{name}{each}" for each in weights)]
+        return {f"made/{each}": output / each for each in names}
+    return {f"made{each}": output.with_name(f"{output.name}{each}") for each in ["", *weights]}
 
 
-def _files(output: Path) -> list[Path]:
-    if output.is_dir():
-        return [path for path in output.iterdir() if path.is_file()]
-    weights = output.with_name(f"{output.name}.weights")
-    return [output, *([weights] if weights.exists() else [])]
+def _check(form: str, output: Path, places: Sequence[Path], model: Path) -> None:
+    """See that everything can be written, and nothing is that the model is read from."""
+    if form == "library":
+        check_folder(output)
+    for place in places:
+        if place == output or output.is_dir():
+            check_file(place)
+        refuse_sources(place, [model])
+
+
+def _put(form: str, folder: Path, output: Path, places: Mapping[str, Path]) -> None:
+    """Write all files, and put none in its place before each is whole."""
+    with contextlib.ExitStack() as stack:
+        if form == "library":
+            stack.enter_context(needed_folder(output))
+        for made, place in places.items():
+            mode = 0o777 if os.access(folder / made, os.X_OK) else 0o666
+            file = stack.enter_context(replacement(place, mode))
+            with open(folder / made, "rb") as source:
+                shutil.copyfileobj(source, file)
+            file.flush()

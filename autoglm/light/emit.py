@@ -33,10 +33,8 @@ def executable(
         folder = Path(scratch)
         objects = _objects(generated, chain, folder, "glm_program", weights_beside)
         objects += _runtime(chain, folder, hal.include, ("stream.c", "main.c"))
-        made = folder / "program"
         options = ("-static", "-s", "-Wl,--gc-sections")
-        chain.run("gcc", *options, "-o", made, *objects, hal.archive, "-lm", "-lpthread")
-        _put(made, output)
+        chain.run("gcc", *options, "-o", output, *objects, hal.archive, "-lm", "-lpthread")
     if weights_beside:
         output.with_name(f"{output.name}.weights").write_bytes(generated.weights)
 
@@ -50,15 +48,14 @@ def library(
         CompileError: It, or libhal, does not compile.
     """
     hal = libhal(chain)
-    output.mkdir(parents=True, exist_ok=True)
+    output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         objects = _objects(generated, chain, folder, f"{generated.name}_model", weights_beside)
         objects += _runtime(chain, folder, hal.include, ("stream.c",))
-        made = folder / f"lib{generated.name}.a"
-        shutil.copy(hal.archive, made)
-        chain.run("ar", "qs", made, *objects)
-        _put(made, output / made.name)
+        archive = output / f"lib{generated.name}.a"
+        shutil.copy(hal.archive, archive)
+        chain.run("ar", "qs", archive, *objects)
     (output / f"{generated.name}.h").write_text(header(generated), "utf-8")
     shutil.copy(HERE / "glm.h", output / "glm.h")
     if weights_beside:
@@ -109,11 +106,3 @@ def _runtime(chain: Toolchain, folder: Path, include: Path, files: tuple[str, ..
         options = ("-std=c11", "-D_GNU_SOURCE", "-Os", "-ffunction-sections", f"-I{include}")
         chain.run("gcc", *options, *chain.flags, "-c", HERE / file, "-o", objects[-1])
     return objects
-
-
-def _put(made: Path, output: Path) -> None:
-    """Where it belongs, whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}.new")
-    shutil.copy(made, beside)
-    beside.replace(output)

@@ -24,6 +24,7 @@ from autoglm.candidate import WAKE_MS, best_threads
 from autoglm.cases import Check, save
 from autoglm.child import Limits
 from autoglm.commands.compile import cli
+from autoglm.compiler import UnknownEngine
 from autoglm.errors import (
     AccuracyError,
     CompileError,
@@ -252,7 +253,7 @@ def test_the_command_says_it_as_json(perceptron: Path, output: Path, tmp_path: P
     [
         (["--target", "cqu"], TargetError, "did you mean 'cpu'"),
         (["--target", "mlu", "--engine", "onnxruntime"], TargetUnavailable, "cannot compile"),
-        (["--engine", "nothing"], Error, "no engine 'nothing'"),
+        (["--engine", "nothing"], UnknownEngine, "no engine 'nothing'"),
         (["--dim", "length=4"], ModelError, "no extent is called 'length'"),
     ],
 )
@@ -267,7 +268,8 @@ def test_the_exit_status_says_what_failed(
 def test_wrong_use(perceptron: Path) -> None:
     for arguments in (
         [],
-        ["--model", str(perceptron)],
+        ["--output", "x"],
+        ["--model", str(perceptron), "--emit", "executable"],
         ["--model", str(perceptron), "--output", "x", "--dim", "batch"],
         ["--model", str(perceptron), "--output", "x", "--dim", "batch=0"],
         ["--model", str(perceptron), "--output", "x", "--shape", "x=1,a"],
