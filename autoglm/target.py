@@ -16,7 +16,8 @@
 =================== ===============================================================
 
 TVM's classic texts are translated: ``"c -device=rv64"`` is ``riscv64``, ``"llvm
--mtriple=aarch64-linux-gnu"`` is ``aarch64``, ``"cuda -arch=sm_86"`` is ``cuda:sm_86``.
+-mtriple=aarch64-linux-gnu"`` is ``aarch64``, ``"llvm -mcpu=skylake"`` is ``cpu:x86-64-v3``, ``"cuda
+-arch=sm_86"`` is ``cuda:sm_86``. What is not understood is refused, never left out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import TargetError
@@ -50,6 +52,47 @@ KINDS: dict[str, str] = {
 }
 """Every kind of target, with the pattern of what may follow its colon (nothing, when empty)."""
 
+_EXAMPLES = {
+    "cpu": "x86-64, x86-64-v2, x86-64-v3 or x86-64-v4",
+    "riscv64": "v",
+    "cuda": "an architecture such as sm_80 or sm_90a",
+    "rocm": "an architecture such as gfx1100 or gfx90a",
+}
+"""That, for people."""
+
+_MICROARCHITECTURES = {
+    "x86-64": "k8 athlon64 opteron nocona core2",
+    "x86-64-v2": "nehalem corei7 westmere sandybridge ivybridge silvermont goldmont tremont",
+    "x86-64-v3": (
+        "haswell core-avx2 broadwell skylake alderlake raptorlake meteorlake znver1 znver2 znver3"
+    ),
+    "x86-64-v4": (
+        "skylake-avx512 cascadelake cooperlake cannonlake icelake-client icelake-server tigerlake"
+        " rocketlake sapphirerapids emeraldrapids graniterapids znver4 znver5"
+    ),
+}
+"""LLVM's names of processors, by the highest level that each has."""
+_LEVELS = {
+    **{name: name for name in X86_64_LEVELS},
+    **{name: level for level, names in _MICROARCHITECTURES.items() for name in names.split()},
+}
+_ARCHITECTURES = {
+    "rv64": "riscv64",
+    "riscv64": "riscv64",
+    "aarch64": "aarch64",
+    "arm64": "aarch64",
+    "x86_64": "cpu:x86-64",
+    "x86-64": "cpu:x86-64",
+}
+"""What -device= names, and -mtriple= begins with."""
+_OPTIONS = {
+    "c": ("device", "mtriple", "mcpu"),
+    "llvm": ("device", "mtriple", "mcpu"),
+    "cuda": ("arch",),
+    "rocm": ("mcpu", "arch"),
+}
+"""TVM's kinds, with the options that are understood."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -73,7 +116,7 @@ class Target:
         Raises:
             TargetError: There is no such target.
         """
-        kind, _, variant = _translated(text.strip()).partition(":")
+        kind, colon, variant = _translated(text.strip()).partition(":")
         if kind not in KINDS:
             near = difflib.get_close_matches(kind, KINDS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -81,9 +124,9 @@ class Target:
                 f"no target {text!r}{hint}; there are: {', '.join(KINDS)}"
                 " (autoglm-compile --list-targets)"
             )
-        if variant and not re.fullmatch(KINDS[kind] or "(?!)", variant):
-            takes = f"takes {KINDS[kind]!r} after its colon" if KINDS[kind] else "has no variants"
-            raise TargetError(f"no target {text!r}: {kind!r} {takes}")
+        if colon and not re.fullmatch(KINDS[kind] or "(?!)", variant):
+            takes = f"takes {_EXAMPLES[kind]}" if KINDS[kind] else "has nothing"
+            raise TargetError(f"no target {text!r}: {kind!r} {takes} after its colon")
         return cls(kind, variant)
 
     @property
@@ -103,23 +146,62 @@ def _translated(text: str) -> str:
     if " " not in text and text not in {"llvm", "c"}:
         return text
     try:
-        words = shlex.split(text)
+        name, *words = shlex.split(text)
     except ValueError as error:
         raise TargetError(f"no target {text!r}: {error}") from None
-    options = dict(word.lstrip("-").partition("=")[::2] for word in words[1:])
-    if words[0] in {"cuda", "rocm"}:
-        arch = options.get("arch") or options.get("mcpu", "")
-        return f"{words[0]}:{arch}" if arch else words[0]
-    if words[0] in {"llvm", "c"}:
-        return _processor(options)
-    return words[0] if words else text
+    if name not in {*KINDS, *_OPTIONS}:
+        return name
+    options = _options(text, name, words)
+    if name in {"llvm", "c"}:
+        return _processor(text, options)
+    return ":".join([name, *options.values()])
 
 
-def _processor(options: dict[str, str]) -> str:
-    said = options.get("device", "") + options.get("mtriple", "")
-    if re.search("rv64|riscv64", said):
-        return "riscv64"
-    if re.search("aarch64|arm64", said):
-        return "aarch64"
-    mcpu = options.get("mcpu", "")
-    return f"cpu:{mcpu}" if mcpu in X86_64_LEVELS else "cpu"
+def _options(text: str, name: str, words: Sequence[str]) -> dict[str, str]:
+    """What the words of a text say, all of it."""
+    known = _OPTIONS.get(name, ())
+    takes = ", ".join(f"-{option}=" for option in known) or "nothing"
+    options: dict[str, str] = {}
+    for word in words:
+        option, _, value = word.partition("=")
+        option = option.removeprefix("-").removeprefix("-")
+        if not word.startswith("-") or option not in known or not value:
+            raise TargetError(
+                f"no target {text!r}: {word!r} is not understood; after {name!r} is: {takes}"
+            )
+        if option in options or (name == "rocm" and options):
+            raise TargetError(f"no target {text!r}: {word!r} says something twice")
+        options[option] = value
+    return options
+
+
+def _processor(text: str, options: Mapping[str, str]) -> str:
+    """The processor that options of ``llvm`` and ``c`` stand for."""
+    device, triple = options.get("device", ""), options.get("mtriple", "")
+    named = [("mtriple", triple, triple.partition("-")[0]), ("device", device, device)]
+    if device == "arm_cpu" and triple:  # what TVM calls Arm, of 32 or 64 bits
+        named.pop()
+    found = set()
+    for option, value, architecture in named:
+        if value and architecture not in _ARCHITECTURES:
+            raise TargetError(
+                f"no target {text!r}: '-{option}={value}' is not understood; of processors there"
+                f" are: {', '.join(_ARCHITECTURES)}"
+            )
+        if value:
+            found.add(_ARCHITECTURES[architecture])
+    if len(found) > 1:
+        raise TargetError(f"no target {text!r}: it names two: {', '.join(sorted(found))}")
+    return _with_level(text, found.pop() if found else "cpu", options.get("mcpu", ""))
+
+
+def _with_level(text: str, processor: str, mcpu: str) -> str:
+    """A processor, of the level that ``-mcpu=`` has where it is x86-64."""
+    if not mcpu or (mcpu in {"native", "host"} and processor == "cpu"):
+        return processor
+    if processor.startswith("cpu") and mcpu in _LEVELS:
+        return f"cpu:{_LEVELS[mcpu]}"
+    if mcpu == "generic" or (mcpu == "generic-rv64" and processor == "riscv64"):
+        return "cpu:x86-64" if processor == "cpu" else processor
+    takes = ", ".join(_LEVELS) if processor.startswith("cpu") else "generic"
+    raise TargetError(f"no target {text!r}: '-mcpu={mcpu}' is not understood; there are: {takes}")
