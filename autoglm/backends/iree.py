@@ -64,6 +64,16 @@ OLDEST = {"cuda": "sm_75", "rocm": "gfx1100"}
 """The architecture when none is named. PTX of Turing runs on everything later; code for an AMD
 device runs on its family only."""
 
+_PTX = (60, 61, 62, 70, 72, 75, 80, 86, 87, 89, 120, 121)
+"""NVIDIA's architectures for which it compiles. PTX of one runs on every later one."""
+_LATER = {88: "", 90: "a", 100: "af", 101: "af", 103: "af", 110: "af", 120: "af", 121: "af"}
+"""Others that there are, and letters that may stand behind: PTX without runs on those as well."""
+_GFX = (
+    *("gfx908", "gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1103", "gfx1150"),
+    *("gfx1151", "gfx1200", "gfx1201", "gfx1250"),
+)
+"""AMD's, for which it compiles."""
+
 _DRIVERS = {"cuda": "cuda", "rocm": "hip", "vulkan": "vulkan"}
 """What IREE calls the driver of a kind of device."""
 _REMEDIES = {
@@ -92,6 +102,10 @@ class IreeBackend(Backend):
             return Availability(
                 False, "iree-base-compiler is not installed", "pip install 'open-autoglm[iree]'"
             )
+        try:
+            _architecture(target)
+        except CompileError as error:
+            return Availability(False, str(error))
         return Availability(True, f"iree {version('iree-base-compiler')}")
 
     def compile(
@@ -248,7 +262,28 @@ def _flags(target: Target) -> tuple[str, ...]:
     device = f"--iree-hal-target-device={_DRIVERS[target.kind]}"
     if target.kind == "vulkan":
         return (device,)
-    return (device, _DOUBLE, f"--iree-{target.kind}-target={target.variant or OLDEST[target.kind]}")
+    return (device, _DOUBLE, f"--iree-{target.kind}-target={_architecture(target)}")
+
+
+def _architecture(target: Target) -> str:
+    """What the compiler is told for a device: the newest that it knows and that runs there.
+
+    Raises:
+        CompileError: None does, or there is no such device.
+    """
+    asked = target.variant or OLDEST.get(target.kind, "")
+    if target.kind == "rocm" and asked not in _GFX:
+        raise CompileError(f"iree has no code for {asked}; it has for: {', '.join(_GFX)}")
+    if target.kind != "cuda":
+        return asked
+    number, letter = int(re.sub(r"\D", "", asked)), asked.lstrip("sm_0123456789")
+    letters = _LATER.get(number, "" if number in _PTX else None)
+    if letters is None or letter not in letters:
+        known = sorted({*_PTX, *_LATER})
+        raise CompileError(
+            f"iree has no code for {asked}; it has for: {', '.join(f'sm_{each}' for each in known)}"
+        )
+    return f"sm_{max(each for each in _PTX if each <= number)}"
 
 
 def _tiling(model: Path) -> tuple[str, ...]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,12 @@ import hal.processor
 from autoglm import compiler
 from autoglm.artifact import Artifact
 from autoglm.backend import Availability, CompileOptions, backend
+from autoglm.backends.iree import _architecture
 from autoglm.backends.kernels import Plan
 from autoglm.commands.compile import main
 from autoglm.device import Device
 from autoglm.devices import this_processor
-from autoglm.errors import ArtifactError, DeviceError, TargetUnavailable
+from autoglm.errors import ArtifactError, CompileError, DeviceError, TargetUnavailable
 from autoglm.files import ArtifactFiles
 from autoglm.manifest import Program
 from autoglm.ready import Pins
@@ -79,6 +81,47 @@ def test_programs(everywhere: Path) -> None:
         assert programs[target].accuracy is None
         told = programs[target].unchecked
         assert "by the same engine, for this processor: at most " in told, "and why not for it"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("cuda", "sm_75"),
+        ("cuda:sm_60", "sm_60"),
+        ("cuda:sm_88", "sm_87"),
+        ("cuda:sm_90a", "sm_89"),
+        ("cuda:sm_110f", "sm_89"),
+        ("cuda:sm_121", "sm_121"),
+        ("rocm", "gfx1100"),
+        ("rocm:gfx90a", "gfx90a"),
+    ],
+)
+def test_the_newest_architecture_that_runs_there(asked: str, told: str) -> None:
+    target = Target.parse(asked)
+    assert _architecture(target) == told
+    assert backend("iree").can_compile(target)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["cuda:sm_999", "cuda:sm_53", "cuda:sm_89a", "cuda:sm_90f", "cuda:sm_122", "rocm:gfx1102"],
+)
+def test_architectures_that_there_are_not(asked: str, perceptron: Path, tmp_path: Path) -> None:
+    target = Target.parse(asked)
+    known = "sm_60, .*sm_121" if target.kind == "cuda" else "gfx908, .*gfx1250"
+    can = backend("iree").can_compile(target)
+    assert can
+    assert not can.here
+    assert re.search(f"no code for {target.variant}; it has for: {known}", can.reason)
+    with pytest.raises(CompileError, match=f"no code for {target.variant}"):
+        backend("iree").compile(perceptron, target, CompileOptions(), tmp_path)
+
+
+def test_code_for_a_newer_device_than_the_compiler_knows(perceptron: Path, tmp_path: Path) -> None:
+    target = Target.parse("cuda:sm_90")
+    made = backend("iree").compile(perceptron, target, CompileOptions(), tmp_path)
+    assert "--iree-cuda-target=sm_89" in made.options
+    assert b".target sm_89" in made.files["model.vmfb"].read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["cuda", "rocm"])
