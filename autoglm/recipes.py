@@ -82,10 +82,21 @@ def read(
         config: A ``config.json`` for weights that are made up, instead of the recipe's own.
 
     Raises:
-        ModelError: It is not said where the weights come from, or they are another architecture's.
+        ModelError: It is not said where the weights come from, or more than one place is; or they
+            are another architecture's.
         TargetUnavailable: A library is not installed.
     """
-    if (weights is None) != random_weights:
+    if weights is not None and random_weights:
+        raise ModelError(
+            f'{name}: --weights "{weights}" and --random-weights exclude one another: the weights'
+            " come from the folder, or are made up"
+        )
+    if weights is not None and config is not None:
+        raise ModelError(
+            f'{name}: --weights "{weights}" and --config exclude one another: the folder has a'
+            " config.json of its own"
+        )
+    if weights is None and not random_weights:
         raise ModelError(
             f"{name}: say where the weights come from: --weights DIR, a folder of Hugging Face's"
             " with config.json, *.safetensors and tokenizer.json; or --random-weights, which makes"

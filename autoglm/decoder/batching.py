@@ -22,8 +22,8 @@ PIECE = 128
 WAITING = 64
 """How many requests may wait for a slot, unless another number is asked for."""
 
-STOP, LENGTH = "stop", "length"
-"""Why an answer ended: the model said so, or it is as long as it may be."""
+STOP, LENGTH, CAPACITY = "stop", "length", "capacity"
+"""Why an answer ended: the model said so, it is as long as was asked for, or there is no room."""
 
 Event = int | str | Error
 """A token; or, as the last one, why the answer ended."""
@@ -225,7 +225,7 @@ class Batcher:
         except Error as error:  # of this answer alone
             ended = error
         if not ended and job.length >= self.capacity:
-            ended = LENGTH
+            ended = CAPACITY
         if ended:
             job.tell(ended)
             self._leave(job)

@@ -15,6 +15,7 @@ from ..artifact import Artifact
 from ..benchmark import Figures, timed
 from ..device import Device
 from ..dispatch import Candidate, choose
+from .batching import CAPACITY
 from .language_model import LanguageModel, load
 from .sampling import Sampling
 
@@ -23,7 +24,10 @@ PROMPT, ANSWER = 32, 32
 
 
 def prompt(model: Path, options: Mapping[str, Any]) -> int:
-    """Let a language model go on from a text; print its answer as it comes."""
+    """Let a language model go on from a text; print its answer as it comes.
+
+    An answer that ends before it is as long as was asked for, for want of room, says so.
+    """
     sampling = Sampling(max_tokens=options["max_tokens"])
     tokens = 0
     with _loaded(model, options["device"], options["threads"]) as loaded:
@@ -33,11 +37,18 @@ def prompt(model: Path, options: Mapping[str, Any]) -> int:
             texts.append(piece.text)
             if not options["json"]:
                 click.echo(piece.text, nl=False)
+        room = loaded.capacity
     if options["json"]:
         said = {"text": "".join(texts), "tokens": tokens, "finish_reason": finish}
         click.echo(json.dumps(said, indent=2))
     else:
         click.echo()
+    if finish == CAPACITY:
+        click.echo(
+            f"autoglm-runtime: the answer is cut after {tokens} of {sampling.max_tokens} tokens:"
+            f" prompt and answer together have {room} at most",
+            err=True,
+        )
     return 0
 
 

@@ -40,7 +40,9 @@ class Piece:
     Attributes:
         text: What it adds.
         tokens: How many tokens the answer has up to here.
-        finish: Why the answer ends with it, ``stop`` or ``length``; empty when more comes.
+        finish: Why the answer ends with it: ``stop``, the model or a string said so; ``length``,
+            it has `Sampling.max_tokens`; ``capacity``, prompt and answer together have as many
+            tokens as there may be. Empty when more comes.
     """
 
     text: str

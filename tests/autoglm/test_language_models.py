@@ -233,7 +233,8 @@ def test_async_and_cancelled(model: LanguageModel) -> None:
 def test_its_room_ends_an_answer(qwen: Spoken) -> None:
     with load(qwen.artifact, slots=1, capacity=32, threads=1) as model:
         tokens, why = answer(model, list(range(10)), past_ends(100))
-        assert (len(tokens), why) == (32 - 10 + 1, "length")  # the last one is not read any more
+        assert (len(tokens), why) == (32 - 10 + 1, "capacity")  # the last one is not read any more
+        assert answer(model, list(range(10)), past_ends(23)) == (tokens, "length")
         for prompt, text in (
             ([], "empty"),
             (list(range(32)), "32 tokens"),
@@ -350,6 +351,10 @@ def test_random_weights_only_when_asked(tmp_path: Path) -> None:
         errors.ModelError, match=r"--weights DIR.*--random-weights.*Nothing is down"
     ):
         autoglm.compile("qwen3", output=output)
+    with pytest.raises(errors.ModelError, match=r"--weights .* and --random-weights exclude"):
+        recipes.read("qwen3", tmp_path, weights=tmp_path, random_weights=True)
+    with pytest.raises(errors.ModelError, match=r"--weights .* and --config exclude"):
+        recipes.read("qwen3", tmp_path, weights=tmp_path, config=config)
     with pytest.raises(errors.ModelError, match="of a 'qwen3', the recipe of a 'qwen2'"):
         autoglm.compile("qwen", output=output, random_weights=True, config=config)
     assert not output.exists()
@@ -452,9 +457,14 @@ def test_prompt(qwen: Spoken, model: LanguageModel) -> None:
     done = CliRunner().invoke(runtime_command, asked, standalone_mode=False)
     assert done.exception is None
     assert done.stdout == "".join(map(Stops(model.text).add, tokens)) + "\n"
+    assert done.stderr == ""
+    asked += ["--json", "--prompt", "A driver is" * 170, "--max-tokens", "100000"]
+    cut = CliRunner().invoke(runtime_command, asked, standalone_mode=False)
+    assert json.loads(cut.stdout)["finish_reason"] == "capacity"
+    assert "cut after 3 of 100000 tokens: prompt and answer together have 512 at" in cut.stderr
     with pytest.raises(errors.DeviceError, match="no device 99"):
         load(qwen.artifact, 99)
-    with pytest.raises(errors.Error, match="takes a prompt"):
+    with pytest.raises(errors.Error, match="takes text, not arrays"):
         autoglm.load(qwen.artifact)
 
 
