@@ -125,7 +125,9 @@ def _stays(dtype: np.dtype[Any], number: float) -> bool:
 
 
 def _passed(model: ir.Model) -> list[ir.Value]:
-    return [*model.graph.inputs, *model.graph.outputs]
+    """What it takes and gives; what it gives may be without a shape, which is inferred later."""
+    told = (value for value in model.graph.outputs if value.shape is not None)
+    return [*model.graph.inputs, *told]
 
 
 def _name_extents(model: ir.Model) -> None:

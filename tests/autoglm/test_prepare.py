@@ -368,3 +368,30 @@ def test_inputs_that_cannot_be_passed(tmp_path: Path, kind: str) -> None:
     says = f"input 'a' is of {kind.lower()}, which cannot be passed.*by a Cast"
     with pytest.raises(ModelError, match=says):
         clean(path, tmp_path, Pins())
+
+
+def _changed(path: Path, change: Callable[[onnx.GraphProto], None]) -> Path:
+    """A sum of which something is changed."""
+    model = onnx.load(_sum(path, TensorProto.FLOAT, ["n", 3]))
+    change(model.graph)
+    onnx.save(model, path)
+    return path
+
+
+def test_outputs_that_cannot_be_passed(tmp_path: Path) -> None:
+    def halve(graph: onnx.GraphProto) -> None:
+        graph.node[0].CopyFrom(helper.make_node("Cast", ["a"], ["y"], to=TensorProto.BFLOAT16))
+        graph.output[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
+
+    path = _changed(tmp_path / "model.onnx", halve)
+    with pytest.raises(ModelError, match="output 'y' is of bfloat16, which cannot be passed"):
+        clean(path, tmp_path, Pins())
+
+
+def test_the_shape_of_an_output_need_not_be_told(tmp_path: Path) -> None:
+    def forget(graph: onnx.GraphProto) -> None:
+        graph.output[0].type.tensor_type.ClearField("shape")
+
+    path = _changed(tmp_path / "model.onnx", forget)
+    (output,) = clean(path, tmp_path, Pins(extents={"n": 2})).outputs
+    assert output.shape == (2, 3)
