@@ -14,9 +14,9 @@ import click
 import hal
 from hal.conformance.outcome import Result
 
-from ..errors import Error
+from ..errors import Error, TargetUnavailable
 from .check import checks
-from .run import count, run
+from .run import count, run, unjudged
 from .subject import Subject
 
 EPILOG = """\b
@@ -25,8 +25,8 @@ Examples:
   autoglm-conformance iree --target vulkan
   autoglm-conformance acme_autoglm:AcmeBackend --target cpu --json
 
-Exit codes: 0 every check passes or does not apply, 1 one fails, 2 wrong use; others as of
-autoglm-compile.
+Exit codes: 0 every check passes or does not apply, 1 one fails, 2 wrong use, 5 nothing that it
+compiles could be judged, for it does not compile for the target here; others as of autoglm-compile.
 """
 
 
@@ -40,7 +40,9 @@ def _list(context: click.Context, _parameter: click.Parameter, value: bool) -> N
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.argument("backend")
-@click.option("--target", default="cpu", show_default=True, help="What to compile for.")
+@click.option(
+    "--target", default="", help="What to compile for.  [default: first that it can here]"
+)
 @click.option("--device", default="", help="Address of the device to run on.  [default: first]")
 @click.option("--check", "only", multiple=True, metavar="NAME", help="Only this; may be repeated.")
 @click.option("--json", is_flag=True, help="Print JSON.")
@@ -58,21 +60,24 @@ def cli(backend: str, target: str, device: str, only: tuple[str, ...], json: boo
     unknown = set(only) - {check.name for check in checks()}
     if unknown:
         raise click.UsageError(f"no check {', '.join(sorted(unknown))} (--list shows them)")
-    subject = Subject(backend, target, device, (os.getcwd(),))
+    subject = Subject(backend, target, device, (os.getcwd(),)).resolved()
     results = run(subject, only, None if json else _line)
     failed = [result for result in results if result.outcome == "fail"]
+    reason = unjudged(subject, results)
     if json:
-        _as_json(subject, results)
+        _as_json(subject, results, reason)
     else:
-        _rest(results, failed)
-    return 1 if failed else 0
+        _rest(results, failed, reason)
+    if failed:
+        return 1
+    return TargetUnavailable.exit_status if reason else 0
 
 
 def _line(result: Result) -> None:
     click.echo(f"  {result.check:20} {result.outcome:5} {result.seen}")
 
 
-def _rest(results: Sequence[Result], failed: Sequence[Result]) -> None:
+def _rest(results: Sequence[Result], failed: Sequence[Result], reason: str) -> None:
     for result in failed:
         click.echo(f"\n{result.check} fails")
         click.echo(f"  contract  {result.contract}")
@@ -82,9 +87,11 @@ def _rest(results: Sequence[Result], failed: Sequence[Result]) -> None:
     click.echo(
         f"\n{totals['pass']} passed, {totals['fail']} failed, {totals['n/a']} not applicable"
     )
+    if reason:
+        click.echo(f"what it compiles could not be judged: {reason}")
 
 
-def _as_json(subject: Subject, results: Sequence[Result]) -> None:
+def _as_json(subject: Subject, results: Sequence[Result], reason: str) -> None:
     totals = count(results)
     document = {
         "schema": 1,
@@ -92,6 +99,7 @@ def _as_json(subject: Subject, results: Sequence[Result]) -> None:
         "backend": subject.backend,
         "target": subject.target,
         "passed": not totals["fail"],
+        "unjudged": reason,
         "counts": totals,
         "checks": [vars(result) for result in results],
     }

@@ -13,9 +13,10 @@ from pathlib import Path
 from hal.conformance.outcome import Broken, NotApplicable, Result
 
 from ..child import ChildError, Limits, call, report
+from ..target import Target
 from .check import Check, checks
 from .session import Session
-from .subject import Subject
+from .subject import Subject, no_compile
 
 SECONDS = 180
 """Within which a check ends."""
@@ -36,6 +37,7 @@ def run(
     Raises:
         Error: There is no such back end, or no such target.
     """
+    subject = subject.resolved()
     subject.make()
     wanted = frozenset(only)
     left = [each.name for each in checks() if not wanted or each.name in wanted]
@@ -74,6 +76,20 @@ def count(results: Sequence[Result]) -> dict[str, int]:
         outcome: sum(result.outcome == outcome for result in results)
         for outcome in ("pass", "fail", "n/a")
     }
+
+
+def unjudged(subject: Subject, results: Sequence[Result]) -> str:
+    """Why nothing that a back end compiles could be judged; empty where it was, or none was asked.
+
+    Args:
+        subject: What was tried.
+        results: What came of it.
+    """
+    subject = subject.resolved()
+    outcomes = {result.outcome for result in results}
+    if "fail" in outcomes or "n/a" not in outcomes:
+        return ""
+    return no_compile(subject.make(), Target.parse(subject.target))
 
 
 def _run(subject: Subject, folder: str, names: Sequence[str]) -> None:

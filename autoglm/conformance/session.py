@@ -28,7 +28,7 @@ from ..reference import Reference
 from ..target import Target
 from ..tensor import Array, TensorSpec
 from .models import BASES, Model
-from .subject import Subject
+from .subject import Subject, no_compile
 
 SEED = 20
 
@@ -48,9 +48,9 @@ class Session:
     """
 
     def __init__(self, subject: Subject, folder: Path) -> None:
-        self.subject = subject
+        self.subject = subject.resolved()
         self.backend: Backend = subject.make()
-        self.target = Target.parse(subject.target)
+        self.target = Target.parse(self.subject.target)
         self.folder = folder
 
     def model(self, model: Model) -> Path:
@@ -71,9 +71,8 @@ class Session:
             Refused: By the back end, with a reason.
             NotApplicable: It does not compile for the target here.
         """
-        can = self.backend.can_compile(self.target)
-        if can is None or not can.here:
-            raise NotApplicable(f"it does not compile for {self.target} here: {can}")
+        if reason := no_compile(self.backend, self.target):
+            raise NotApplicable(reason)
         kept, made = self.folder / f"{model.name}.compiled", self.folder / f"{model.name}.glm"
         refused = self.folder / f"{model.name}.refused"
         if refused.exists():

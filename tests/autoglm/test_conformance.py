@@ -119,6 +119,44 @@ def test_a_check_that_dies_fails_and_the_rest_run() -> None:
     assert rest.check == "damaged_notes"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "target", "reason"),
+    [
+        (["mlu"], "mlu", "it does not compile for mlu here: .*MagicMind"),
+        (["mlu", "--target", "cpu"], "cpu", "it does not compile for cpu, but for mlu"),
+        (
+            ["iree", "--target", "opencl"],
+            "opencl",
+            "for opencl, but for cpu, aarch64, riscv64, cuda",
+        ),
+        (["iree", "--target", "cuda:sm_999"], "cuda:sm_999", "here: iree has no code for sm_999"),
+    ],
+)
+def test_what_cannot_be_judged(
+    arguments: list[str], target: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    form = ["--json"] if target != "cpu" else []
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, *form, "--check", "named", "--check", "compiled"])
+    assert ended.value.code == 5
+    said = capsys.readouterr().out
+    if form:
+        document = json.loads(said)
+        assert document["target"] == target
+        assert re.search(reason, document["unjudged"])
+    else:
+        assert re.search(f"could not be judged: .*{reason}", said)
+
+
+def test_the_target_that_is_tried_unless_another_is_said() -> None:
+    for name, target in (("iree", "cpu"), ("opencl", "opencl"), ("fpga", "fpga"), ("mlu", "mlu")):
+        assert Subject(name).resolved().target == target
+    fails = Subject(f"{broken_backends.__name__}:Interpreter")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broken_backends.Interpreter, "can_compile", lambda *_: 1 / 0)
+        assert fails.resolved().target == "cpu"
+
+
 def test_every_check_is_documented() -> None:
     page = (ROOT / "docs/backends.md").read_text(encoding="utf-8")
     for check in checks():
