@@ -39,6 +39,9 @@ SIMULATED = "gemm:"
 PLAN = "plan.json"
 """The parts in their order: a layer as `Layer.to_json` has it, a segment by its file."""
 
+_TILE = "8 x 256 x 8"
+"""Rows, depth and columns that the unit multiplies at once."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -115,6 +118,14 @@ class Fpga(Backend):
             unit = hal.Gemm.open(device.address)
         except hal.Error as error:
             raise DeviceError(f"{device}: {error}") from error
+        _log.info(
+            "%s: %d layers on the unit (tiles of %s), %d parts on the processor with %s",
+            device,
+            layers := sum(isinstance(step, Layer) for step in steps),
+            _TILE,
+            len(steps) - layers,
+            f"{threads} threads" if threads else "every core",
+        )
         return Partitioned(inputs, outputs, steps, unit, device)
 
 
@@ -122,7 +133,7 @@ def _device(uri: str) -> Device:
     """A unit, and whether it is there."""
     simulated = uri == SIMULATED
     name = "int8 GEMM unit, simulated" if simulated else f"int8 GEMM unit at {uri[5:]}"
-    details = {"tile": "8 x 256 x 8", "simulated": simulated}
+    details = {"tile": _TILE, "simulated": simulated}
     return Device(0, "fpga", name, uri, problem=_problem(uri), details=details)
 
 
@@ -224,7 +235,7 @@ class Partitioned(Executable):
         return self._counted
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run each part; what the unit did is logged."""
+        """Run each part; what the unit did is counted, and logged for debugging."""
         values = dict(inputs)
         try:
             for step in self._steps:
@@ -233,7 +244,7 @@ class Partitioned(Executable):
         except hal.Error as error:
             raise DeviceError(f"{self._device}: {error}") from error
         tiles, cycles = (self._counted[name] - count for name, count in before.items())
-        _log.info("%s: %d tiles in %d cycles", self._device, tiles, cycles)
+        _log.debug("%s: %d tiles in %d cycles", self._device, tiles, cycles)
         return {spec.name: values[spec.name] for spec in self.outputs}
 
     def _run(self, step: Session | Layer, values: dict[str, Array]) -> None:

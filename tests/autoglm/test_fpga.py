@@ -286,13 +286,17 @@ def test_bit_by_bit(folder: Path, tmp_path: Path) -> None:
     loaded.close()
 
 
-def test_the_cycles_are_told(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_logged(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One line when it is loaded; those of each call only for whoever debugs."""
     program, files = compiled(folder / "dynamic.onnx", tmp_path)
-    loaded = Fpga().load(program, files, UNIT, 1)
+    x = {"x": np.zeros((1, 16), np.float32)}
     with caplog.at_level(logging.INFO, "autoglm.backends.fpga"):
-        loaded.run({"x": np.zeros((1, 16), np.float32)})
+        loaded = Fpga().load(program, files, UNIT, 1)
+        loaded.run(x)
+    (line,) = caplog.messages
+    assert "2 layers on the unit (tiles of 8 x 256 x 8), 3 parts on the processor" in line
+    with caplog.at_level(logging.DEBUG, "autoglm.backends.fpga"):
+        loaded.run(x)
     assert "5 tiles in 96 cycles" in caplog.text
     loaded.close()
 
