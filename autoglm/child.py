@@ -33,6 +33,7 @@ T = TypeVar("T")
 _GLANCE = 0.05  # seconds between two looks at the child's memory
 _TAIL = 2000  # bytes of what a child that died had printed last
 _LENGTH = struct.Struct("<Q")
+_MAIN = "from autoglm.child import main; main()"
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _libc = ctypes.CDLL(None)
 
@@ -77,6 +78,8 @@ def call(
 ) -> Ended:
     """Call a function in a process of its own, and wait for it. Any thread may.
 
+    However it ends, nothing is left of its temporary files: ``TMPDIR`` is a folder of its own.
+
     Args:
         function: One at the top level of a module.
         arguments: Its arguments. They, and what it returns, can be pickled: the two processes are
@@ -95,18 +98,20 @@ def call(
         open(answer, "rb", buffering=0) as answers,
         tempfile.TemporaryFile() as request,
         tempfile.TemporaryFile() as printed,
+        tempfile.TemporaryDirectory(prefix="autoglm-", ignore_cleanup_errors=True) as scratch,
     ):
+        paths = os.pathsep.join(filter(None, sys.path))
         try:
             pickle.dump(asked, request)
             request.seek(0)
             process = subprocess.Popen(
-                [sys.executable, "-c", "from autoglm.child import main; main()", str(theirs)],
+                [sys.executable, "-c", _MAIN, str(theirs), str(os.getpid())],
                 stdin=request,
                 stdout=printed,
                 stderr=printed,
                 pass_fds=[theirs],
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, "PYTHONPATH": paths, "TMPDIR": scratch},
             )
         finally:
             os.close(theirs)
@@ -240,10 +245,13 @@ def end_with_parent() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """What the child's interpreter runs."""
     global _answers  # noqa: PLW0603 - one process is one call
+    answers, parent = map(int, arguments or sys.argv[1:])
     end_with_parent()
+    if os.getppid() != parent:  # it died before that, as by a signal while it started this
+        os._exit(1)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")  # when memory ends, it goes
-    _answers = open(int((arguments or sys.argv[1:])[0]), "wb")  # noqa: SIM115 - till the end
+    _answers = open(answers, "wb")  # noqa: SIM115 - till the end
     sys.path[:], module, name, values = pickle.load(sys.stdin.buffer)  # noqa: S301 - our parent's
     try:
         function = importlib.import_module(module)

@@ -27,8 +27,8 @@ Examples:
 
 \b
 Exit codes: 0 fine, 1 something failed, 2 wrong use, 3 the model, 4 no such target, 5 the target
-needs what is not here, 6 no engine can, 7 the result is wrong, 15 the inputs. docs/autoglm.md has
-it all.
+needs what is not here, 6 no engine can, 7 the result is wrong, 15 the inputs, 128 and more a
+signal. docs/autoglm.md has it all.
 """
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def _raise(kind: type[Exception]) -> None:
 
 
 def _hang(pids: str) -> None:
+    tempfile.mkdtemp()
     started = subprocess.Popen(["sleep", "600"])
     Path(pids).write_text(f"{os.getpid()} {started.pid}")
     time.sleep(600)
@@ -52,7 +54,7 @@ def _swell() -> None:
         time.sleep(0.001)
 
 
-def _ends(pid: str) -> None:
+def ends(pid: str) -> None:
     """See that a process ends soon, or has ended and init has not looked yet."""
     until = time.monotonic() + 10
     with contextlib.suppress(OSError):
@@ -90,8 +92,13 @@ def test_an_exit_is_told() -> None:
         child.call(os._exit, 3)
 
 
-def test_a_hang_ends_with_all_it_started(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
+def test_a_hang_ends_with_all_it_started_and_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids, temporary = tmp_path / "pids", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     for seconds in (1, 5, 25, 125):  # on a busy machine it has not begun to hang after a few
         pids.write_text("")
         with pytest.raises(ChildError, match=f"not done within {seconds} s"):
@@ -100,7 +107,8 @@ def test_a_hang_ends_with_all_it_started(tmp_path: Path) -> None:
             break
     assert len(hung) == 2
     for pid in hung:
-        _ends(pid)
+        ends(pid)
+    assert os.listdir(temporary) == []
 
 
 def test_a_tool_ends_with_who_asked_for_it(tmp_path: Path) -> None:
@@ -113,7 +121,7 @@ def test_a_tool_ends_with_who_asked_for_it(tmp_path: Path) -> None:
             assert caller.poll() is None
             time.sleep(0.02)
         caller.kill()
-    _ends(pid.read_text().strip())
+    ends(pid.read_text().strip())
 
 
 def test_memory_is_limited() -> None:
