@@ -101,7 +101,10 @@ def choose(
     for program in programs:
         fits = [each for each in there if each.kind == _kind(program)]
         if not fits:
-            refused.append(f"{program.engine} for {program.target}: no such device")
+            reason = (
+                "no such device" if device is None else "it was compiled for another kind of device"
+            )
+            refused.append(f"{program.engine} for {program.target}: {reason}")
         for each in fits:
             reason = _refusal(artifact, program, each)
             if reason:
@@ -112,6 +115,13 @@ def choose(
     if not found:
         raise _nothing(artifact, device, there, refused)
     found.sort(key=lambda each: (each.program.engine == SOURCE.engine, each.cost))
+    if device is None and found[0].program.engine == SOURCE.engine:
+        log.warning(
+            '"%s": what it was compiled for is not used, the source model runs on the processor:'
+            " %s",
+            artifact.path,
+            "; ".join(refused) or "it is left out",
+        )
     return Choice(tuple(found), tuple(refused))
 
 

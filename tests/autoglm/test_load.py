@@ -89,14 +89,25 @@ def test_nothing_for_the_device(path: Path) -> None:
     write(path, [Program("cuda:sm_90", "iree", "iree 3", {})])
     with pytest.raises(TargetUnavailable, match="iree 3 for cuda:sm_90: no such device"):
         autoglm.load(path)
+    write(path, [good()])
+    with pytest.raises(WrongTarget, match="onnxruntime for cpu: it was compiled for another kind"):
+        autoglm.load(path, "vulkan")
 
 
-def test_the_source_model_is_the_last_resort(path: Path) -> None:
+def test_the_source_model_is_the_last_resort(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(path, [Program("cuda", "iree", "iree 3", {}), bad("load")], source=True)
     with autoglm.load(path) as model:
         assert model.candidate.program.engine == "source model"
         given = small.inputs()
         assert right(given, model(given))
+    caplog.clear()
+    write(path, [Program("cuda", "iree", "iree 3", {})], source=True)
+    with Artifact(path) as artifact:
+        dispatch.choose(artifact, 0)
+        assert not caplog.text, "that device was asked for"
+        dispatch.choose(artifact)
+    assert "the source model runs" in caplog.text
+    assert "iree 3 for cuda: no such device" in caplog.text
 
 
 def test_a_device_that_cannot_be_had(path: Path, caplog: pytest.LogCaptureFixture) -> None:
