@@ -274,7 +274,8 @@ class Worker:
         try:
             hello = await self._receive(links[0])
             if "error" in hello:
-                raise _raised(hello)
+                bounded = self._bounded() if hello["error"] == "DeviceError" else ""
+                raise _raised({**hello, "text": hello["text"] + bounded})
             self._candidates = hello["candidates"]
             self._usable = self._lanes if hello["concurrent"] else self._lanes[:1]
             self._hear(hello)
@@ -325,8 +326,17 @@ class Worker:
         except (asyncio.TimeoutError, ConnectionError):
             message = b""
         if not message:
-            raise DeviceError(f"load {self.info.name}: its process died, or hung, while it loaded")
+            told = f"load {self.info.name}: its process died, or hung, while it loaded"
+            raise DeviceError(told + self._bounded())
         return dict(orjson.loads(message))
+
+    def _bounded(self) -> str:
+        """What may be why it cannot load: engines say little of it, or crash."""
+        memory = self._asked["memory"]
+        if not memory:
+            return ""
+        told = f"{memory >> 20} MiB of memory of its own"
+        return f"; its process may have {told}, which may be too little (--memory-limit)"
 
     def _hear(self, news: Mapping[str, Any]) -> None:
         """What a process says of itself."""

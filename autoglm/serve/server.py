@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import math
 import re
 import signal
+import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -39,6 +41,9 @@ way, which has its deadline."""
 _UPGRADE = re.compile(rb"(?im)^upgrade:[^\n]*\n")
 """A wish to speak something else than HTTP/1.1, which a server may ignore (RFC 9110, section 7.8).
 uvicorn's parser would take the body for that something else, and lose it."""
+
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What the kernel says of an address that this machine does not have."""
 
 log = logging.getLogger("autoglm")
 
@@ -204,6 +209,7 @@ class Server(uvicorn.Server):
         self._began = began
         self._wake = wake
         self._done = 0
+        self._sockets: list[socket.socket] = []
         options: dict[str, Any] = {}
         if access is not None:
             options["ssl_context_factory"] = lambda _config, _default: access.context()
@@ -245,15 +251,21 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: Any = None) -> None:
-        """Load the models, then listen.
+        """Take the address, load the models, then listen.
 
         Raises:
-            Error: A model cannot be loaded.
+            Error: The address cannot be had, or a model cannot be loaded.
         """
-        await self._application.start()
-        await super().startup(sockets)
+        self._sockets = listeners(self.config.host, self.config.port)
+        try:
+            await self._application.start()
+        except BaseException:
+            for each in self._sockets:
+                each.close()
+            raise
+        await super().startup(self._sockets)
         if self._began is not None and self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            host, port = self._sockets[0].getsockname()[:2]
             self._began(host, port)
 
     async def on_tick(self, counter: int) -> bool:
@@ -270,10 +282,83 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: Any = None) -> None:
         """Listen no more, answer what is there, give the models back."""
         self._application.stopping = True
-        await super().shutdown(sockets)
+        await super().shutdown(self._sockets)
         await self._application.stop()
         if self._wake is not None:
             self._wake.close()
+
+
+def bare(host: str) -> str:
+    """An address as sockets take it: one of version 6 may stand in brackets, as in a URL."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def listeners(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to each address of a host, and to one port; they do not listen yet.
+
+    Args:
+        host: An address or a name; ``::`` is every address, of IP version 4 too.
+        port: TCP; 0 takes any.
+
+    Raises:
+        Error: None can be bound, or the port is taken at one of them.
+    """
+    bound: list[socket.socket] = []
+    missing: list[OSError] = []
+    try:
+        for family, address in _addresses(host, port):
+            at = (address[0], port or _port(bound), *address[2:])
+            bound += _try(family, at, missing)
+        if not bound:
+            raise missing[0]
+    except OSError as error:
+        for each in bound:
+            each.close()
+        raise Error(_advice(host, port, error)) from None
+    return bound
+
+
+def _addresses(host: str, port: int) -> Iterable[tuple[int, tuple[Any, ...]]]:
+    found = socket.getaddrinfo(bare(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return dict.fromkeys((family, address) for family, _, _, _, address in found)
+
+
+def _port(bound: Sequence[socket.socket]) -> int:
+    return int(bound[0].getsockname()[1]) if bound else 0
+
+
+def _try(family: int, address: tuple[Any, ...], missing: list[OSError]) -> list[socket.socket]:
+    """One socket; none for ::1 of localhost, where there is no version 6."""
+    try:
+        return [_bind(family, address)]
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
+        missing.append(error)
+        return []
+
+
+def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind(address)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _advice(host: str, port: int, error: OSError) -> str:
+    what = {
+        errno.EADDRINUSE: "another program has it: end it, or give another --port (0 takes any)",
+        errno.EACCES: "ports below 1024 are root's: give another --port",
+        errno.EADDRNOTAVAIL: "no interface of this machine has that address: give another --host",
+    }
+    told = what.get(error.errno or 0, error.strerror or str(error))
+    return f"listen on {host}, port {port}: {told}"
 
 
 def check_host(host: str, access: Access | None) -> None:
@@ -285,7 +370,7 @@ def check_host(host: str, access: Access | None) -> None:
     if access is not None or host == "localhost":
         return
     try:
-        alone = ipaddress.ip_address(host).is_loopback
+        alone = ipaddress.ip_address(bare(host)).is_loopback
     except ValueError:
         alone = False
     if not alone:

@@ -123,9 +123,9 @@ def test_who_is_revoked_is_out_at_once(service: Service, forge: Forge) -> None:
         service.ask("/health/live")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "[::1", "192.0.2.1", "example.org"])
 def test_nobody_else_is_let_in_without_tls(host: str) -> None:
     with pytest.raises(Error, match="--own FOLDER"):
         check_host(host, None)
-    for alone in ("127.0.0.1", "::1", "localhost"):
+    for alone in ("127.0.0.1", "::1", "[::1]", "localhost"):
         check_host(alone, None)

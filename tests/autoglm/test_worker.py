@@ -67,6 +67,18 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         asyncio.run(main())
 
 
+@pytest.mark.parametrize("memory", [1, 100])
+def test_too_little_memory_to_load_says_so(tmp_path: Path, memory: int) -> None:
+    """Python itself has not enough, then an engine."""
+
+    async def main() -> None:
+        async with working(tmp_path, good(), memory=memory << 20):
+            pass
+
+    with pytest.raises(DeviceError, match=rf"{memory} MiB of memory.*\(--memory-limit\)"):
+        asyncio.run(main())
+
+
 def test_killed_in_mid_call(tmp_path: Path) -> None:
     async def main() -> None:
         async with working(tmp_path, bad("slow", seconds=0.02)) as worker:
