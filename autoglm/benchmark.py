@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import Error, InputError
 from .loaded import Loaded
+from .output import check_file, replacement
 from .power import Power, meter
 from .tensor import Array
 
@@ -161,10 +162,12 @@ def check_plot(path: Path) -> None:
 
     Raises:
         InputError: Another suffix.
+        OutputError: The file cannot be written.
         Error: matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f'plot "{path}": the name ends in neither {" nor ".join(SUFFIXES)}')
+    check_file(path)
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -189,5 +192,10 @@ def plot(model: str, found: Sequence[Figures | Absent], path: Path) -> None:
     throughput.barh(names, [each.throughput for each in there], height=0.5)
     throughput.set_xlabel(there[0].unit if there else "")
     # The same figures give the same file, and letters stay letters.
-    with mpl.rc_context({"svg.hashsalt": "autoglm", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+    kind = path.suffix[1:].lower()
+    metadata = {"Date": None} if kind == "svg" else None
+    with (
+        mpl.rc_context({"svg.hashsalt": "autoglm", "svg.fonttype": "none"}),
+        replacement(path) as file,
+    ):
+        figure.savefig(file, format=kind, metadata=metadata)

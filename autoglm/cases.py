@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import secrets
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +13,8 @@ from typing import IO
 
 import numpy as np
 
-from .errors import Error, InputError, ModelError
+from .errors import InputError, ModelError
+from .output import replacement
 from .reference import ATOL, RTOL, Reference, extents, index_limits, seeded
 from .tensor import Array, TensorSpec, check_inputs
 
@@ -167,32 +165,10 @@ def save(path: Path, named: Mapping[str, Array]) -> None:
         named: Whatever the names: numpy.savez() has arguments of its own.
 
     Raises:
-        Error: It cannot be written, or what is there is no regular file.
+        OutputError: It cannot be written, or what is there is no regular file.
     """
-    place = Path(os.path.realpath(path))
-    beside = place.with_name(f".autoglm-{secrets.token_hex(8)}")
-    try:
-        with contextlib.ExitStack() as stack:
-            mode = _mode(place)
-            with open(beside, "xb") as file:
-                stack.callback(beside.unlink, missing_ok=True)
-                _put(file, named)
-                file.flush()
-                os.fsync(file.fileno())
-                if mode is not None:
-                    os.fchmod(file.fileno(), mode)
-            os.replace(beside, place)
-    except OSError as error:
-        raise Error(f'write "{path}": {error.strerror or error}; nothing was written') from None
-
-
-def _mode(place: Path) -> int | None:
-    """The rights of the file that is there; None where there is none."""
-    if not place.exists():
-        return None
-    if not place.is_file():
-        raise OSError("what is there is no regular file")
-    return place.stat().st_mode & 0o7777
+    with replacement(path) as file:
+        _put(file, named)
 
 
 def _put(to: IO[bytes], named: Mapping[str, Array]) -> None:

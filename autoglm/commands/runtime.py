@@ -250,9 +250,11 @@ def _explain(model: Path, options: Mapping[str, Any]) -> int:
 def _once(model: Path, options: Mapping[str, Any]) -> int:
     from ..cases import arrays, save
     from ..loaded import load
+    from ..output import check_file
 
     if options["output"] is None:
         raise click.UsageError("--input wants --output FILE.npz")
+    check_file(options["output"])
     inputs = arrays(options["source"])
     with load(model, options["device"], threads=options["threads"]) as loaded:
         save(options["output"], loaded(inputs))

@@ -36,20 +36,19 @@ def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(tmp_path: Path) -
     assert os.listdir(tmp_path) == ["out.npz"]
 
 
-def test_a_link_leads_to_what_is_written_and_rights_stay(tmp_path: Path) -> None:
+def test_a_link_leads_to_what_is_written(tmp_path: Path) -> None:
     path, link = tmp_path / "out.npz", tmp_path / "link.npz"
     link.symlink_to(path.name)
     save(link, SHORT)
-    path.chmod(0o640)
     save(link, LONG)
-    assert link.is_symlink() and path.stat().st_mode & 0o777 == 0o640
+    assert link.is_symlink() and not path.is_symlink()
     assert arrays(path)["x"].size == LONG["x"].size
 
 
 def test_what_is_no_file_is_not_written_over(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for place, says in ((pipe, "no regular file"), (tmp_path / "no" / "x.npz", "No such file")):
+    for place, says in ((pipe, "a FIFO"), (tmp_path / "no" / "x.npz", "no folder")):
         with pytest.raises(Error, match=says) as caught:
             save(place, SHORT)
         assert str(place) in str(caught.value)

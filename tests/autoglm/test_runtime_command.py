@@ -137,6 +137,8 @@ def test_a_model_is_measured_at_the_extents_it_was_compiled_with(
         (("--model", "{path}", "--prompt", "x"), 15, "no language model"),
         (("--model", "{path}", "--input", "{npz}", "--output", "{out}"), 15, "no input 'q'"),
         (("--model", "{path}", "--benchmark", "--plot", "x.txt"), 15, "ends in neither"),
+        (("--model", "{path}", "--benchmark", "--plot", "{folder}/no/x.svg"), 1, "no folder"),
+        (("--model", "{path}", "--input", "{npz}", "--output", "{pipe}"), 1, "a FIFO"),
         (("--model", "{path}", "--host", "0.0.0.0"), 1, "--own FOLDER"),
         (("--model", "{path}", "--own", "{out}"), 1, "enrol this machine"),
     ],
