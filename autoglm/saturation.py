@@ -28,7 +28,7 @@ from .tensor import Array
 if TYPE_CHECKING:
     import onnx
 
-OPTION = "products of bytes: of one type"
+OPTION = "byte_products=of_one_type"
 """How a program says that they were made so; see `make_exact`."""
 FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's entry for where weights are that are outside of a model that is no file."""
