@@ -40,6 +40,7 @@ from .ready import Clean, Pins
 from .recipes import RECIPES
 from .target import Target
 from .targets import availability
+from .threads import check_threads
 from .trial import Checked, Raced
 
 if TYPE_CHECKING:
@@ -137,9 +138,17 @@ def compile(
     targets = [Target.parse(text) for text in _several(target)]
     if not targets:
         raise TargetError("no target is given: an artifact has a program for one at least")
+    check_threads(threads)
     path = _checked_output(output, model, weights, config)
     if is_language(model):
         check = check or Check()
+        if engines or (pins or Pins()) != Pins() or check.typical or check.inputs:
+            raise ModelError(
+                f'"{os.fspath(model)}" is a language model: engines, pins, and the inputs of the'
+                " check cannot be chosen"
+            )
+        if config and not random_weights:
+            raise ModelError(f'"{os.fspath(config)}" is for weights that are made up by a seed')
         asked = Asked(
             Path(weights) if weights else None,
             random_weights,

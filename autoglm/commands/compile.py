@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 
 import hal
 
+from .. import threads
 from ..output import refuse_sources
 from .outcome import run
 
@@ -30,6 +32,31 @@ Exit codes: 0 fine, 1 something failed, 2 wrong use, 3 the model, 4 no such targ
 needs what is not here, 6 no engine can, 7 the result is wrong, 15 the inputs, 128 and more a
 signal. docs/autoglm.md has it all.
 """
+
+_TEXTS = {
+    "list_targets": "--list-targets",
+    "emit": "--emit",
+    "language": "a language model",
+    "graph": "an artifact of a graph (.onnx, .pt2)",
+}
+"""What it is to do."""
+
+_ALWAYS = {
+    *("model", "targets", "output", "seed", "rtol", "atol"),
+    *("time_limit", "memory_limit", "json", "quiet"),
+}
+_PINS = {"dims", "shapes", "values"}
+_RECIPE = {"weights", "random_weights", "config"}
+_TAKES = {
+    "list_targets": {"list_targets", "json", "quiet"},
+    "emit": {*_ALWAYS, *_PINS, "emit", "inputs", "weights_beside"},
+    "language": {*_ALWAYS, *_RECIPE, "threads", "no_source", "explain"},
+    "graph": {
+        *(*_ALWAYS, *_PINS, "typical", "inputs", "engines", "threads", "no_source", "explain"),
+        *_RECIPE,  # what is no recipe, because of a slip in its name, is told so
+    },
+}
+"""The options that each changes something by."""
 
 T = TypeVar("T")
 
@@ -154,7 +181,7 @@ def _shape(text: str) -> tuple[int, ...]:
 )
 @click.option(
     "--threads",
-    type=click.IntRange(0),
+    type=click.IntRange(0, threads.MOST),
     default=0,
     help="For one call; 0 finds out how many are best.  [default: 0]",
 )
@@ -183,13 +210,17 @@ def cli(**options: Any) -> int:
     on the source model; those that are right are timed in turns, and the best goes into the
     artifact.
     """
-    if options["list_targets"]:
+    mode = _mode(options)
+    _refuse_unused(mode)
+    if mode == "list_targets":
         return _list_targets(options["json"])
     if not options["model"]:
         raise click.UsageError("--model is needed (or --list-targets)")
+    if options["config"] and not options["random_weights"]:
+        raise click.UsageError("--config goes with --random-weights: weights of a folder have one")
     if options["output"] and options["inputs"]:
         refuse_sources(options["output"], [options["inputs"]])
-    if options["emit"]:
+    if mode == "emit":
         return _emit(options)
     from ..explain import as_dict, as_text, summary
 
@@ -199,6 +230,32 @@ def cli(**options: Any) -> int:
     else:
         click.echo(as_text(report) if options["explain"] else summary(report))
     return 0
+
+
+def _mode(options: Mapping[str, Any]) -> str:
+    from ..decoder.asked import is_language
+
+    if options["list_targets"]:
+        return "list_targets"
+    if options["emit"]:
+        return "emit"
+    return "language" if options["model"] and is_language(options["model"]) else "graph"
+
+
+def _refuse_unused(mode: str) -> None:
+    """An option that changes nothing is a misunderstanding.
+
+    Raises:
+        click.UsageError: One was given; it says with what it goes.
+    """
+    context = click.get_current_context()
+    for each in context.command.params:
+        name = each.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in _TAKES[mode]:
+            goes = " and ".join(_TEXTS[other] for other, takes in _TAKES.items() if name in takes)
+            told = f"{each.opts[0]} changes nothing with {_TEXTS[mode]}"
+            raise click.UsageError(f"{told}: it goes with {goes}")
 
 
 def _compile(options: Mapping[str, Any]) -> Any:

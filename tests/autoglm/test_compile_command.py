@@ -12,8 +12,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import autoglm
+from autoglm import threads
+from autoglm.cases import Check
+from autoglm.commands.compile import cli
+from autoglm.errors import Error, ModelError
+from autoglm.light.deliver import deliver
+from autoglm.ready import Pins
 from tests.native import ROOT
 
 from .test_child import ends
@@ -66,3 +75,80 @@ def test_statuses_are_documented() -> None:
     page = (ROOT / "docs" / "autoglm.md").read_text("utf-8")
     for number, status in STATUSES.items():
         assert f"| {status} | {number.name} " in page
+
+
+# ---- options that change nothing -----------------------------------------------------------------
+
+GRAPH = "an artifact of a graph (.onnx, .pt2)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--weights-beside", f"with {GRAPH}: it goes with --emit"),
+        ("--emit library --output o --engine c", f"with --emit: it goes with {GRAPH}"),
+        ("--emit library --output o --typical n=4", f"with --emit: it goes with {GRAPH}"),
+        *(
+            (f"--emit library --output o {option}", f"a language model and {GRAPH}")
+            for option in ("--explain", "--threads 1", "--no-source", "--random-weights")
+        ),
+        ("--list-targets", "--model changes nothing with --list-targets: it goes with --emit and"),
+    ],
+)
+def test_an_option_that_changes_nothing(arguments: str, says: str) -> None:
+    done = CliRunner().invoke(cli, ["--model", "missing.onnx", *arguments.split()])
+    assert (done.exit_code, says in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--dim n=1",
+        "--set n=1",
+        "--shape x=1",
+        "--typical n=1",
+        "--engine c",
+        f"--inputs {__file__}",
+    ],
+)
+def test_an_option_that_changes_nothing_of_a_language_model(option: str) -> None:
+    done = CliRunner().invoke(cli, ["--model", "qwen", *option.split()])
+    told = f"{option.split(maxsplit=1)[0]} changes nothing with a language model: it goes with "
+    assert (done.exit_code, told in done.output) == (2, True), done.output
+
+
+def test_a_configuration_is_for_weights_that_are_made_up(tmp_path: Path) -> None:
+    arguments = ["--model", "qwen", "--weights", str(tmp_path), "--config", "config.json"]
+    done = CliRunner().invoke(cli, arguments)
+    assert (done.exit_code, "--config goes with --random-weights" in done.output) == (2, True)
+    output = tmp_path / "x.glm"
+    with pytest.raises(ModelError, match="is for weights that are made up"):
+        autoglm.compile("qwen", output=output, weights=tmp_path, config="config.json")
+
+
+def test_a_language_model_in_python_takes_no_more(tmp_path: Path) -> None:
+    output = tmp_path / "x.glm"
+    for told in (
+        {"engines": "c"},
+        {"pins": Pins({"n": 1})},
+        {"check": Check(typical={"n": 1})},
+        {"check": Check(inputs={"x": np.zeros(1)})},
+    ):
+        with pytest.raises(ModelError, match="cannot be chosen"):
+            autoglm.compile("qwen", output=output, **told)
+
+
+def test_a_language_model_becomes_no_program(tmp_path: Path) -> None:
+    for model in (tmp_path, "qwen"):
+        with pytest.raises(ModelError, match='" is a language model: these become artifacts, not'):
+            deliver(model, "cpu", "executable", tmp_path / "program")
+
+
+def test_threads_have_a_bound(perceptron: Path, tmp_path: Path) -> None:
+    most = threads.MOST
+    arguments = ["--model", str(perceptron), "--output", str(tmp_path / "nodir" / "x")]
+    for count, code in ((most, 1), (most + 1, 2)):
+        done = CliRunner().invoke(cli, [*arguments, "--threads", str(count)])
+        assert done.exit_code == code  # 1: the folder is missing
+    with pytest.raises(Error, match=f"{most + 1} threads"):
+        autoglm.compile(perceptron, output=tmp_path / "nodir" / "x", threads=most + 1)
