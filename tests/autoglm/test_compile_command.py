@@ -23,7 +23,6 @@ from autoglm.commands.compile import cli
 from autoglm.errors import Error, ModelError
 from autoglm.light.deliver import deliver
 from autoglm.ready import Pins
-from tests.native import ROOT
 
 from .test_child import ends
 
@@ -69,12 +68,6 @@ def test_a_signal_ends_it_in_order(
         ends(child)
     assert not [name for name in os.listdir(folder) if name != ".ses"]  # ONNX Runtime's
     assert not folder.with_suffix(".glm").exists()
-
-
-def test_statuses_are_documented() -> None:
-    page = (ROOT / "docs" / "autoglm.md").read_text("utf-8")
-    for number, status in STATUSES.items():
-        assert f"| {status} | {number.name} " in page
 
 
 # ---- options that change nothing -----------------------------------------------------------------
