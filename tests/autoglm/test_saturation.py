@@ -28,6 +28,7 @@ from autoglm.trial import Built
 
 SATURATES = saturation.saturates(hal.processor.info())
 TYPES = {"u": np.dtype(np.uint8), "s": np.dtype(np.int8)}
+HALF = np.array(128, np.uint8)
 MICROSOFT = {"MatMulIntegerToFloat", "QGemm"}
 LINEAR = {"QLinearMatMul", "QLinearConv", "QGemm"}
 OPERATORS = [
@@ -162,6 +163,39 @@ def test_by_itself_the_engine_saturates(tmp_path: Path) -> None:
     assert np.abs(session.run(None, inputs)[0] - want).max() > 1000
 
 
+def test_attention(tmp_path: Path) -> None:
+    """One head over one row is the values themselves: the third part of the product."""
+    x, w = full((1, 1, 64), "u", 1), full((64, 192), "s", 2)
+    nodes = [
+        helper.make_node(
+            "QAttention", ["x", "w", "bias", "one", "one", "", "zero"], ["y"], num_heads=1,
+            domain="com.microsoft",
+        )
+    ]  # fmt: skip
+    constants = {"w": w, "bias": np.zeros(192, np.float32), "one": np.float32(1), "zero": HALF}
+    model = save(tmp_path / "m.onnx", nodes, x, constants, TensorProto.FLOAT)
+    want = ((x.astype(np.int32) - 128) @ w.astype(np.int32))[..., 128:]
+    np.testing.assert_array_equal(Reference(model).run({"x": x})["y"], want)
+    np.testing.assert_array_equal(ran(compiled(model, "cpu:x86-64-v3"), {"x": x}), want)
+
+
+def test_real_numbers_that_the_operator_quantises(tmp_path: Path) -> None:
+    """Whole numbers from 0 to 255 are quantised to themselves; scales are of columns."""
+    x = full((5, 64), "u", 1)
+    x[:, :2] = 0, 255
+    w, scales = full((64, 24), "s", 2), np.exp2(np.arange(24) % 3).astype(np.float32)
+    nodes = [
+        helper.make_node(
+            "DynamicQuantizeMatMul", ["x", "w", "scales"], ["y"], domain="com.microsoft"
+        )
+    ]
+    real = x.astype(np.float32)
+    model = save(tmp_path / "m.onnx", nodes, real, {"w": w, "scales": scales}, TensorProto.FLOAT)
+    want = (x.astype(np.int32) @ w.astype(np.int32)) * scales
+    np.testing.assert_array_equal(Reference(model).run({"x": real})["y"], want)
+    np.testing.assert_array_equal(ran(compiled(model, "cpu:x86-64-v3"), {"x": real}), want)
+
+
 @pytest.mark.parametrize("operator", ["MatMulInteger", "QLinearConv", "MatMul"])
 def test_weights_outside_of_the_file(operator: str, tmp_path: Path) -> None:
     """They stay there, and what becomes of them is computed by the engine."""
@@ -248,7 +282,7 @@ def test_computed_operands_and_inner_graphs(tmp_path: Path) -> None:
         helper.make_node("Add", ["outer", "chosen"], ["y"]),
     ]
     x = full((6, 64), "u", 3)
-    constants = {"half": np.uint8(128), "yes": np.bool_(True)}
+    constants = {"half": HALF, "yes": np.array(True)}
     model = save(tmp_path / "m.onnx", nodes, x, constants, TensorProto.INT32)
     signed = (x.T - np.uint8(128)).astype(np.int8)
     want = 2 * (x.astype(np.int32) @ signed.astype(np.int32))
