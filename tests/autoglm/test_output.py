@@ -23,7 +23,7 @@ from autoglm.artifact import Artifact
 from autoglm.commands.compile import cli
 from autoglm.compiler import default_output
 from autoglm.errors import Error, ModelError, TargetError
-from autoglm.light.deliver import deliver
+from autoglm.light.deliver import _put, deliver
 from autoglm.output import OutputError, check_folder, needed_folder, replacement
 from autoglm.ready import Pins
 from tests.needs import needs
@@ -36,8 +36,14 @@ def _artifact(model: Path, output: Path) -> object:
     return autoglm.compile(model, output=output, engines="onnxruntime", seconds=0.1)
 
 
-def _executable(model: Path, output: Path) -> object:
-    return deliver(model, "cpu", "executable", output, pins=Pins({"batch": 1}))
+def _executable(model: Path, output: Path, weights_beside: bool = False) -> object:
+    return _light("executable", model, output, weights_beside)
+
+
+def _light(form: str, model: Path, output: Path, weights_beside: bool = False) -> object:
+    needs("gcc")
+    pins = Pins({"batch": 1})
+    return deliver(model, "cpu", form, output, pins=pins, weights_beside=weights_beside)
 
 
 makes = pytest.mark.parametrize("make", [_artifact, _executable])
@@ -106,12 +112,7 @@ def test_weights_that_the_model_keeps_outside_stay(outside: Path) -> None:
 def test_weights_outside_are_not_replaced_by_those_of_a_program(outside: Path) -> None:
     """A program's weights are called after it, as often those of a model are."""
     with pytest.raises(OutputError, match=r'model\.weights": it is one of the files that are read'):
-        deliver(
-            outside,
-            *("cpu", "executable", outside.with_suffix("")),
-            pins=Pins({"batch": 1}),
-            weights_beside=True,
-        )
+        _executable(outside, outside.with_suffix(""), weights_beside=True)
     assert not outside.with_suffix("").exists()
 
 
@@ -185,7 +186,7 @@ def test_a_library_is_a_folder(tmp_path: Path) -> None:
         (Path("/proc"), "No such file or directory"),
     ):
         with pytest.raises(OutputError, match=f'write "{output}": {says}'):
-            deliver(tmp_path / "missing.onnx", "cpu", "library", output)
+            _light("library", tmp_path / "missing.onnx", output)
     check_folder(tmp_path)
     check_folder(tmp_path / "new")
     assert os.listdir(tmp_path) == ["file"]
@@ -223,13 +224,32 @@ def test_no_space(tmp_path: Path) -> None:
     assert place.stat().st_size == 4096
 
 
-def test_all_files_of_a_library_or_none(model: Path, tmp_path: Path) -> None:
-    """A folder in the place of one file; a program that is there is not changed."""
-    needs("gcc")
+def test_all_files_of_a_program_or_none(tmp_path: Path) -> None:
+    """The weights do not fit any more: the program that was there stays."""
+    made, output = tmp_path / "made", tmp_path / "prog"
+    made.write_bytes(bytes(4096))
+    made.chmod(0o755)
+    weights = made.with_suffix(".weights")
+    output.write_bytes(b"what was there")
+    places = {"made": output, "made.weights": output.with_suffix(".weights")}
+    weights.write_bytes(bytes(4097))
+    with pytest.raises(OutputError, match=r'prog\.weights": File too large'), _short_files():
+        _put("executable", tmp_path, output, places)
+    assert output.read_bytes() == b"what was there"
+    assert sorted(os.listdir(tmp_path)) == ["made", "made.weights", "prog"]
+    weights.write_bytes(bytes(4096))
+    with _short_files():
+        _put("executable", tmp_path, output, places)
+    assert sorted(os.listdir(tmp_path)) == ["made", "made.weights", "prog", "prog.weights"]
+    assert os.access(output, os.X_OK)
+    assert not output.with_suffix(".weights").stat().st_mode & 0o111
+
+
+def test_a_folder_in_the_place_of_a_library_s_file(model: Path, tmp_path: Path) -> None:
     output = tmp_path / "digits"
     (output / "digits.h").mkdir(parents=True)
     with pytest.raises(OutputError, match=r'digits/digits\.h": it is a folder'):
-        deliver(model, "cpu", "library", output, pins=Pins({"batch": 1}))
+        _light("library", model, output)
     assert os.listdir(output) == ["digits.h"]
 
 
