@@ -274,8 +274,9 @@ class Worker:
         try:
             hello = await self._receive(links[0])
             if "error" in hello:
-                bounded = self._bounded() if hello["error"] == "DeviceError" else ""
-                raise _raised({**hello, "text": hello["text"] + bounded})
+                if hello["error"] == "DeviceError" and self._bounded():
+                    hello["text"] = f"load {self.info.name}: {hello['text']}{self._bounded()}"
+                raise _raised(hello)
             self._candidates = hello["candidates"]
             self._usable = self._lanes if hello["concurrent"] else self._lanes[:1]
             self._hear(hello)

@@ -312,6 +312,8 @@ def _measure(model: Path, device: int, options: Mapping[str, Any]) -> Any:
     from ..loaded import load
 
     if _family(model) == DECODER:
+        if options["source"]:
+            raise InputError(f'"{model}" is a language model: it is measured without --input')
         return _language().measure(model, device, options)
     inputs = arrays(options["source"]) if options["source"] else _inputs(model)
     with load(model, device, threads=options["threads"]) as loaded:

@@ -23,7 +23,7 @@ from autoglm.errors import (
     WrongTarget,
 )
 from autoglm.files import ArtifactFiles
-from autoglm.manifest import Program
+from autoglm.manifest import DECODER, Program
 from tests.autoglm import small
 from tests.autoglm.small import bad, good, right, write
 
@@ -166,7 +166,7 @@ def test_threads_have_a_bound(path: Path) -> None:
 
 
 def test_a_language_model_is_told_apart(path: Path) -> None:
-    language = replace(small.INFO, family="decoder")
+    language = replace(small.INFO, family=DECODER)
     write(path, [replace(good(), backend="decoder")], info=language)
     with pytest.raises(InputError, match=r"language model.*autoglm\.decoder\.load\(\).*--prompt"):
         autoglm.load(path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from autoglm.artifact import Artifact
 from autoglm.commands.runtime import main
-from autoglm.manifest import Program
+from autoglm.manifest import DECODER, Program
 from tests.autoglm import small
 from tests.autoglm.small import bad, good, right, write
 
@@ -137,6 +138,8 @@ def test_a_model_is_measured_at_the_extents_it_was_compiled_with(
         (("--model", "{path}", "--prompt", "x"), 15, "no language model"),
         (("--model", "{path}", "--input", "{npz}", "--output", "{out}"), 15, "no input 'q'"),
         (("--model", "{path}", "--benchmark", "--plot", "x.txt"), 15, "ends in neither"),
+        (("--model", "{language}", "--benchmark", "--input", "{npz}"), 15, "without --input"),
+        (("--model", "{language}", "--input", "{npz}", "--output", "{out}"), 15, "takes text"),
         (("--model", "{path}", "--benchmark", "--plot", "{folder}/no/x.svg"), 1, "no folder"),
         (("--model", "{path}", "--input", "{npz}", "--output", "{pipe}"), 1, "a FIFO"),
         (("--model", "{path}", "--host", "0.0.0.0"), 1, "--own FOLDER"),
@@ -149,6 +152,9 @@ def test_how_it_ends(
     names = {
         "path": write(tmp_path / "small.glm", [good()]),
         "cuda": write(tmp_path / "cuda.glm", [Program("cuda", "iree", "iree 3", {})]),
+        "language": write(
+            tmp_path / "language.glm", [good()], info=replace(small.INFO, family=DECODER)
+        ),
         "npz": tmp_path / "in.npz",
         "out": tmp_path / "out",
         "pipe": tmp_path / "pipe.glm",

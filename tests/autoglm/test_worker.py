@@ -75,7 +75,7 @@ def test_too_little_memory_to_load_says_so(tmp_path: Path, memory: int) -> None:
         async with working(tmp_path, good(), memory=memory << 20):
             pass
 
-    with pytest.raises(DeviceError, match=rf"{memory} MiB of memory.*\(--memory-limit\)"):
+    with pytest.raises(DeviceError, match=rf"load small: .*{memory} MiB .*\(--memory-limit\)"):
         asyncio.run(main())
 
 
