@@ -84,6 +84,9 @@ class Guard:
 
     def _admit(self, scope: Scope, exchange: _Exchange) -> float:
         """See that a request may be answered; the seconds that it may take."""
+        if scope["beyond"]:
+            text = f"there are {self._limits.connections} connections already; ask again"
+            raise HTTPException(503, text, {"Retry-After": "1", "Connection": "close"})
         if self._tally.requests > self._limits.requests:
             raise Overloaded(f"{self._limits.requests} requests are waiting already; ask again")
         headers = scope["fields"] = dict(scope["headers"])

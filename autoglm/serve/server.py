@@ -51,7 +51,8 @@ log = logging.getLogger("autoglm")
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it, and a shortcut for requests whose head is known.
 
-    The scope of each request has two more entries: ``certificate``, the client's, and ``head``, the
+    The scope of each request has three more entries: ``certificate``, the client's; ``beyond``,
+    whether there were as many connections as may be already when this one began; and ``head``, the
     request's head as it came, where it came as one piece.
 
     A head that takes longer than `Limits.head` ends the connection: the server looks at each now
@@ -61,6 +62,7 @@ class Protocol(HttpToolsProtocol):
     shortcut: Shortcut
     limits: Limits
     _until = math.inf
+    _beyond = False
     _within = False
     _head = b""
     _part = b""
@@ -76,6 +78,7 @@ class Protocol(HttpToolsProtocol):
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self._certificate = (tls and tls.getpeercert(binary_form=True)) or b""
         self._until = self.loop.time() + self.limits.head
+        self._beyond = len(self.connections) > self.limits.connections
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has left, or was left."""
@@ -101,11 +104,7 @@ class Protocol(HttpToolsProtocol):
     def _pass(self, data: bytes) -> bool:
         """Take the shortcut, or wait for the rest of what would."""
         known = self.shortcut.find(data)
-        if (
-            known is None
-            or self.flow.write_paused
-            or len(self.connections) >= self.limits.connections
-        ):
+        if known is None or self.flow.write_paused or self._beyond:
             return False
         missing = len(known.head) + known.length - len(data)
         if missing > 0:
@@ -158,6 +157,7 @@ class Protocol(HttpToolsProtocol):
         self._within = True
         self._until = self.loop.time() + self.limits.head
         self.scope["certificate"] = self._certificate  # type: ignore[typeddict-unknown-key]
+        self.scope["beyond"] = self._beyond  # type: ignore[typeddict-unknown-key]
         self.scope["head"] = self._head  # type: ignore[typeddict-unknown-key]
         self._head = b""
 
@@ -230,7 +230,6 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=limits.connections,
                 backlog=limits.connections,
                 timeout_graceful_shutdown=int(limits.grace),
                 **options,

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,28 @@ def test_openapi_is_openapi(service: Service) -> None:
 
 
 # ---- what it withstands -------------------------------------------------------------------------
+
+
+def test_connections_have_a_bound(tmp_path: Path) -> None:
+    """Who is in stays in, also when others come; probes are answered in any case."""
+    body, headers = binary(small.inputs())
+
+    def asked(connection: HTTPConnection) -> tuple[int, str | None, str | None]:
+        connection.request("POST", INFER, body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.getheader("Retry-After"), answer.getheader("Connection")
+
+    with serving(write(tmp_path / "small.glm", [good()]), limits=Limits(connections=2)) as service:
+        first, second, third = (service.connect() for _ in range(3))
+        for _ in range(3):  # the second time on, by the shortcut
+            assert asked(first) == asked(second) == (200, None, None)
+        assert asked(third) == (503, "1", "close")
+        assert asked(first) == asked(second) == (200, None, None)
+        assert service.ask("/health/live")[0] == 200
+        second.close()
+        until(lambda: service.ask(INFER, body, headers)[0] == 200)
+        first.close()
 
 
 def test_a_hundred_clients(service: Service) -> None:
