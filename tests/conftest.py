@@ -32,18 +32,23 @@ def pytest_configure() -> None:
 BUILT = ("test_abi.py", "test_aarch64.py", "test_c_suites.py", "test_lint.py")
 """Files of tests that need what is built ahead."""
 
-LATE = ("packaging", "autoglm")
-"""Folders whose tests come just before those: packages are made ahead, and models run beside."""
+HERE = ("test_emulated.py", "test_light.py")
+"""Files of autoglm's tests that do not run beside: compilers are at work in them, on one processor,
+and so they run while others of autoglm's use the other."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what waits for long work behind the tests beside which that is done."""
 
     def turn(item: pytest.Item) -> int:
-        if item.path.name in BUILT:
-            return len(LATE) + 1
-        folder = item.path.parent.name
-        return LATE.index(folder) + 1 if folder in LATE else 0
+        name, folder = item.path.name, item.path.parent.name
+        if folder == "packaging":  # packages are made ahead
+            return 1
+        if name in BUILT:
+            return 2
+        if folder == "autoglm":  # models run beside, when what is built ahead is done
+            return 3 if name in HERE else 4
+        return 0
 
     items.sort(key=turn)
 

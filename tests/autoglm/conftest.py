@@ -21,6 +21,7 @@ from autoglm.cases import Check
 from autoglm.commands.compile import cli as compile_command
 from autoglm.ready import Pins
 from tests.beside import Beside
+from tests.conftest import HERE
 
 from . import bad_engines, models, small
 
@@ -48,11 +49,12 @@ _beside = pytest.StashKey[Beside]()
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let them begin when what is done ahead is done."""
     ours = [item for item in session.items if item.path.is_relative_to(FOLDER)]
-    if not ours or len(ours) == len(session.items) or session.config.option.collectonly:
+    beside = [item for item in ours if item.path.name not in HERE]
+    if not beside or len(ours) == len(session.items) or session.config.option.collectonly:
         return
-    for item in ours:
+    for item in beside:
         item.add_marker(pytest.mark.timeout(0))  # its limit is kept there
-    session.config.stash[_beside] = Beside(session.config, ours)
+    session.config.stash[_beside] = Beside(session.config, beside)
     session.config.stash[_beside].begin()
 
 
@@ -60,7 +62,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Give the reports of a test that runs beside."""
     beside = item.config.stash.get(_beside, None)
-    if beside is None or not item.path.is_relative_to(FOLDER):
+    ours = item.path.is_relative_to(FOLDER) and item.path.name not in HERE
+    if beside is None or not ours:
         return None
     beside.pass_on(item)
     return True

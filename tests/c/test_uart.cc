@@ -19,6 +19,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <set>
 #include <string>
@@ -169,11 +170,33 @@ size_t open_descriptors()
     return count;
 }
 
+/* Until a thread of this process sleeps, or has ended. */
+void await_sleep(pid_t thread)
+{
+    std::string path = "/proc/self/task/" + std::to_string(thread) + "/stat";
+    for (;;) {
+        std::string text;
+        std::ifstream file(path);
+        std::getline(file, text);
+        size_t name_end = text.rfind(')');
+        if (name_end == std::string::npos || text[name_end + 2] == 'S')
+            return;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
 /* Run something that waits, do `event` once it does, and say how long it then took, in ns. */
 int64_t wakes_after(const std::function<void()> &waits, const std::function<void()> &event)
 {
-    std::thread waiter(waits);
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    std::atomic<pid_t> thread{0};
+    std::thread waiter([&] {
+        thread = gettid();
+        waits();
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(30)); /* it may sleep to begin, too */
+    while (!thread)
+        std::this_thread::yield();
+    await_sleep(thread);
     int64_t start = hal_now();
     event();
     waiter.join();
