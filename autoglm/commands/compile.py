@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 
 def _pairs(convert: Callable[[str], T]) -> Callable[..., dict[str, T]]:
-    """NAME=VALUE, any number of times, as a mapping."""
+    """NAME=VALUE, any number of times, each name once, as a mapping."""
 
     def read(
         context: click.Context, parameter: click.Parameter, texts: Sequence[str]
@@ -70,12 +70,14 @@ def _pairs(convert: Callable[[str], T]) -> Callable[..., dict[str, T]]:
         found = {}
         for text in texts:
             name, equals, value = text.rpartition("=")
+            if not equals or not name:
+                raise click.BadParameter(f"{text!r} is not NAME=VALUE", context, parameter)
+            if name in found:
+                raise click.BadParameter(f"{name!r} is there twice", context, parameter)
             try:
                 found[name] = convert(value)
             except ValueError as error:
                 raise click.BadParameter(f"{text!r}: {error}", context, parameter) from None
-            if not equals or not name:
-                raise click.BadParameter(f"{text!r} is not NAME=VALUE", context, parameter)
         return found
 
     return read
@@ -86,6 +88,16 @@ def _extent(text: str) -> int:
     if number < 1:
         raise ValueError("an extent is 1 or more")
     return number
+
+
+def _number(text: str) -> float:
+    """A whole number with all its digits, a real one, or a truth value as 1 or 0."""
+    if text in ("true", "false"):
+        return int(text == "true")
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -148,7 +160,7 @@ def _shape(text: str) -> tuple[int, ...]:
     "--set",
     "values",
     multiple=True,
-    callback=_pairs(float),
+    callback=_pairs(_number),
     metavar="INPUT=X",
     help="Make an input a constant.",
 )

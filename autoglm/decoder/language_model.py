@@ -16,6 +16,7 @@ from ..dispatch import choose
 from ..errors import ArtifactError, Error
 from ..files import ArtifactFiles
 from ..manifest import ModelInfo
+from ..threads import check_threads
 from .batching import WAITING, Batcher, Event
 from .config import DecoderConfig
 from .engine import Engine
@@ -291,7 +292,9 @@ def load(
         ArtifactError: It is damaged, of a later version, or no language model's.
         WrongTarget, DeviceError: It cannot run on that device.
         TargetUnavailable: What it was compiled for, or a library, is not here.
+        Error: There are to be more than `autoglm.threads.MOST` threads.
     """
+    check_threads(threads)
     opened = Opened(path, device)
     engine = opened.engine(slots, capacity, threads)
     return LanguageModel(opened.info, opened.text(), Batcher(engine, opened.ends, waiting))

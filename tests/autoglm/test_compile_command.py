@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 import autoglm
 from autoglm import threads
 from autoglm.cases import Check
-from autoglm.commands.compile import cli
+from autoglm.commands.compile import _number, cli
 from autoglm.errors import Error, ModelError
 from autoglm.light.deliver import deliver
 from autoglm.ready import Pins
@@ -108,6 +109,28 @@ def test_an_option_that_changes_nothing_of_a_language_model(option: str) -> None
     done = CliRunner().invoke(cli, ["--model", "qwen", *option.split()])
     told = f"{option.split(maxsplit=1)[0]} changes nothing with a language model: it goes with "
     assert (done.exit_code, told in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize("option", ["--dim=a=1", "--shape=a=1", "--set=a=1", "--typical=a=1"])
+def test_a_name_is_given_once(option: str) -> None:
+    told = CliRunner().invoke(cli, ["--model", "x.onnx", option, option.replace("1", "2")])
+    assert told.exit_code == 2
+    assert "'a' is there twice" in told.output
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("9007199254740993", 2**53 + 1),
+        ("-3", -3),
+        ("0.5", 0.5),
+        ("true", 1),
+        ("false", 0),
+        ("inf", math.inf),
+    ],
+)
+def test_constants_keep_all_their_digits(text: str, number: float) -> None:
+    assert _number(text) == number
 
 
 def test_a_configuration_is_for_weights_that_are_made_up(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import autoglm
-from autoglm import dispatch, threads
+from autoglm import decoder, dispatch, threads
 from autoglm.artifact import Artifact
 from autoglm.errors import (
     AlteredArtifact,
@@ -163,6 +163,8 @@ def test_threads_have_a_bound(path: Path) -> None:
     for wrong in (-1, threads.MOST + 1):
         with pytest.raises(autoglm.Error, match="0, for as many as are best, to 1024"):
             autoglm.load(path, threads=wrong)  # before the file, which is not there, is read
+        with pytest.raises(autoglm.Error, match="0, for as many as are best, to 1024"):
+            decoder.load(path, threads=wrong)
 
 
 def test_a_language_model_is_told_apart(path: Path) -> None:
