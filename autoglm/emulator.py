@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""User-mode QEMU: it runs programs of another machine here, slowly, and computes as that does."""
+"""User-mode QEMU: it runs programs of another machine here, slowly, and computes as that does.
+
+Source: "QEMU User space emulator", https://www.qemu.org/docs/master/user/main.html.
+"""
 
 from __future__ import annotations
 

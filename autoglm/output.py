@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where results are written: whole or not at all, and over nothing that would be missed."""
+"""Where results are written: whole or not at all, and over nothing that would be missed.
+
+Any thread may call what is here. Two that write one file at one time leave one of both whole.
+"""
 
 from __future__ import annotations
 

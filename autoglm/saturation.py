@@ -8,6 +8,10 @@ point moved as far, which changes no result.
 
 The entry ``session.x64quantprecision`` of ONNX Runtime is not enough: it is one of the
 optimisations, passes over QLinearMatMul, and breaks layers of signed by signed.
+
+Sources: PMADDUBSW in Intel's "64 and IA-32 Architectures Software Developer's Manual", volume 2;
+ONNX Runtime's onnxruntime_session_options_config_keys.h; the operators' definitions by ONNX, and
+by ONNX Runtime's ContribOperators.md. Any thread may call what is here, for a model of its own.
 """
 
 from __future__ import annotations
