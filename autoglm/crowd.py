@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from .errors import Error
 from .loaded import Loaded
@@ -60,14 +59,14 @@ class Crowd:
         """Whether no call is being made."""
         return not self._busy
 
-    @contextmanager
-    def turn(self) -> Iterator[Loaded]:
-        """The one to make a call with, until the end of the block."""
+    def enter(self) -> Loaded:
+        """The one to make a call with, until `leave`."""
         with self._lock:
             model = self.among if self._busy else self.alone
             self._busy += 1
-        try:
-            yield model
-        finally:
-            with self._lock:
-                self._busy -= 1
+        return model
+
+    def leave(self) -> None:
+        """The call is over."""
+        with self._lock:
+            self._busy -= 1

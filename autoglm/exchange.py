@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ KNOWN = 64
 """Layouts that are kept."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Arrays in a region.
 
@@ -63,22 +64,32 @@ class Region:
         """A new one."""
         return cls(os.memfd_create("autoglm-exchange", os.MFD_CLOEXEC))
 
-    def put(self, arrays: Mapping[str, Array], begin: int = 0) -> bytes:
+    def put(
+        self,
+        arrays: Mapping[str, Array],
+        begin: int = 0,
+        *,
+        most: int = sys.maxsize,
+        kind: Hashable | None = None,
+    ) -> bytes:
         """Copy arrays into it.
 
         Args:
             arrays: Of plain element types.
             begin: Where the first one may be.
+            most: Bytes of them.
+            kind: The same for arrays of the same names, types and shapes only, for who knows:
+                finding that out takes longer than copying small ones. None: it is found out.
 
         Returns:
             Their description, which `take` of the other side wants.
 
         Raises:
-            InputError: One holds Python objects.
+            InputError: One holds Python objects, or they are larger.
             MemoryError, OSError: There is no memory for them.
         """
-        key = (begin, *((name, array.dtype, array.shape) for name, array in arrays.items()))
-        layout = self._known.get(key) or self._keep(key, self._lay(arrays, begin))
+        key = kind or (begin, *((name, each.dtype, each.shape) for name, each in arrays.items()))
+        layout = self._known.get(key) or self._keep(key, self._lay(arrays, begin, most))
         for name, view in layout.views.items():
             view[...] = arrays[name]
         return layout.description
@@ -98,8 +109,10 @@ class Region:
         self._map = None
         self._known.clear()
 
-    def _lay(self, arrays: Mapping[str, Array], begin: int) -> Layout:
+    def _lay(self, arrays: Mapping[str, Array], begin: int, most: int) -> Layout:
         """Find a place for each array."""
+        if sum(array.nbytes for array in arrays.values()) > most:
+            raise InputError(f"the arrays are larger than {most} bytes")
         slots = []
         end = begin
         for name, array in arrays.items():

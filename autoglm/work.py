@@ -85,8 +85,11 @@ def _crowd(model: Loaded, asked: Mapping[str, Any], lanes: int) -> Crowd:
 def _serve(link: socket.socket, region: Region, crowd: Crowd, largest: int, poll: BusyPoll) -> None:
     known = crowd.alone.candidate, crowd.alone.counters
     while description := receive(link, LARGEST_MESSAGE, poll, crowd.idle):
-        with crowd.turn() as model:
+        model = crowd.enter()
+        try:
             answer, lost = _answer(description, region, model, largest)
+        finally:
+            crowd.leave()
         now = model.candidate, model.counters
         if now != known and not lost:
             known = now
@@ -100,10 +103,7 @@ def _answer(description: bytes, region: Region, model: Loaded, largest: int) -> 
     """The answer to a call, and whether no device is left after it."""
     try:
         inputs = region.take(description)
-        outputs = model.run(inputs.views)
-        if sum(output.nbytes for output in outputs.values()) > largest:
-            raise errors.InputError(f"the outputs are larger than {largest} bytes")
-        return region.put(outputs, inputs.end), False
+        return region.put(model.run(inputs.views), inputs.end, most=largest), False
     except errors.DeviceError as error:
         return _failure(error, lost=True), True
     except (errors.Error, OSError, MemoryError) as error:

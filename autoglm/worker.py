@@ -17,10 +17,10 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -30,7 +30,7 @@ from . import busy_poll as polling
 from . import errors
 from .artifact import Artifact
 from .errors import DeviceError, Error
-from .exchange import Region
+from .exchange import Layout, Region
 from .manifest import ModelInfo
 from .tensor import Array, check_inputs
 from .work import LARGEST_MESSAGE
@@ -46,6 +46,8 @@ BACKOFF = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 
 log = logging.getLogger("autoglm")
 
+Result = TypeVar("Result")
+
 
 @dataclass
 class Call:
@@ -55,16 +57,18 @@ class Call:
         inputs: Not changed until it is over.
         done: Called once, later, with the outputs, or with what went wrong; it does not raise.
             The outputs are memory of the worker's, and good until it returns.
+        kind: Of the inputs, as `Region.put` takes it.
         tries: How often a process died of it.
         over: It is done, or nobody waits for it any more: then `done` is not called.
     """
 
     inputs: Mapping[str, Array]
-    done: Callable[[Mapping[str, Array] | Error], None]
+    done: Callable[[Layout | Error], None]
+    kind: Hashable | None = None
     tries: int = 0
     over: bool = False
 
-    def finish(self, outcome: Mapping[str, Array] | Error) -> None:
+    def finish(self, outcome: Layout | Error) -> None:
         """Tell who waits, if somebody does."""
         if not self.over:
             self.over = True
@@ -183,27 +187,41 @@ class Worker:
             raise
 
     async def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once, as `run`.
+
+        Returns:
+            The outputs, by name, the caller's own.
+        """
+        return await self.run(inputs, _copies)
+
+    async def run(self, inputs: Mapping[str, Array], use: Callable[[Layout], Result]) -> Result:
         """Run the model once. When the caller is cancelled while it waits, it is not run.
 
         Args:
             inputs: As `Loaded` takes them; not changed until the call is over.
+            use: Makes what is wanted of the outputs, which are memory of the worker's, and good
+                until it returns.
 
         Raises:
             InputError: They do not fit the model.
             DeviceError: Every device failed, or the process died at each of `TRIES` attempts.
         """
-        answer: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Mapping[str, Array] | Error) -> None:
+        def done(outcome: Layout | Error) -> None:
             if answer.done():  # cancelled, and not told yet
                 return
+            if isinstance(outcome, Error):
+                answer.set_exception(outcome)
+                return
             try:
-                if isinstance(outcome, Error):
-                    raise outcome
-                answer.set_result({name: view.copy() for name, view in outcome.items()})
-            except (Error, MemoryError) as error:
+                answer.set_result(use(outcome))
+            except MemoryError as error:
                 answer.set_exception(_ours(error, self.info.name))
+            except Exception as error:  # noqa: BLE001 - it is the caller's
+                answer.set_exception(error)
 
+        check_inputs(self.info.inputs, inputs)
         call = self.begin(inputs, done)
         try:
             return await answer
@@ -211,24 +229,27 @@ class Worker:
             call.over = True
 
     def begin(
-        self, inputs: Mapping[str, Array], done: Callable[[Mapping[str, Array] | Error], None]
+        self,
+        inputs: Mapping[str, Array],
+        done: Callable[[Layout | Error], None],
+        kind: Hashable | None = None,
     ) -> Call:
-        """As `call`, for who cannot wait.
+        """As `call`, for who cannot wait, with inputs that `tensor.check_inputs` has seen already.
 
         Args:
             inputs: As there.
             done: As `Call.done`.
+            kind: As `Call.kind`.
 
         Returns:
             The call; who sets it `over` before it begins makes that it never does.
 
         Raises:
-            InputError, DeviceError: As `call`; later errors are told to `done`.
+            DeviceError: The worker was stopped; later errors are told to `done`.
         """
-        check_inputs(self.info.inputs, inputs)
         if self._keeper is None:
             raise DeviceError(f"run {self.info.name}: the worker was stopped")
-        call = Call(inputs, done)
+        call = Call(inputs, done, kind)
         self._queue.append(call)
         self._feed()
         return call
@@ -364,7 +385,7 @@ class Worker:
 
     def _begin(self, lane: _Lane, call: Call) -> None:
         try:
-            description = lane.region.put(call.inputs)
+            description = lane.region.put(call.inputs, kind=call.kind)
         except (Error, OSError, MemoryError) as error:
             self._alone = False
             self._loop.call_soon(call.finish, _ours(error, self.info.name))
@@ -418,9 +439,9 @@ class Worker:
         call.finish(_raised(failure) if failure else self._outputs(lane, message))
         lane.region.shrink()
 
-    def _outputs(self, lane: _Lane, description: bytes) -> Mapping[str, Array] | Error:
+    def _outputs(self, lane: _Lane, description: bytes) -> Layout | Error:
         try:
-            return lane.region.take(description).views
+            return lane.region.take(description)
         except (OSError, MemoryError) as error:
             return _ours(error, self.info.name)
 
@@ -472,6 +493,10 @@ class Worker:
         self._queue.clear()
         for call in waiting:
             call.finish(error)
+
+
+def _copies(outputs: Layout) -> dict[str, Array]:
+    return {name: view.copy() for name, view in outputs.views.items()}
 
 
 def _ours(error: Error | OSError | MemoryError, model: str) -> Error:

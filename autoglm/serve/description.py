@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import hal
 
-from . import wire
+from . import protocol
 from .model import Graph, Served, kinds
 
 Schema = dict[str, Any]
@@ -136,7 +136,7 @@ def _server() -> Schema:
 def _on(model: Served, rest: str, item: Schema) -> Schema:
     """A path of a model, with its version and without."""
     path = f"/v2/models/{quote(model.name, safe='')}"
-    return {f"{path}{rest}": item, f"{path}/versions/{wire.VERSION}{rest}": item}
+    return {f"{path}{rest}": item, f"{path}/versions/{protocol.VERSION}{rest}": item}
 
 
 def _models(models: Mapping[str, Served]) -> Schema:
@@ -179,7 +179,7 @@ def _models(models: Mapping[str, Served]) -> Schema:
 
 
 def _infer(models: Mapping[str, Served]) -> Schema:
-    datatypes = sorted(set(wire.DATATYPES.values()))
+    datatypes = sorted(set(protocol.DATATYPES.values()))
     shape = {"type": "array", "items": {"type": "integer", "minimum": 0}}
     given = {"type": "array", "description": "In row-major order, flat or nested."}
     array = {"name": _TEXT, "shape": shape, "datatype": {"type": "string", "enum": datatypes}}
@@ -235,6 +235,6 @@ def _example(model: Graph) -> Schema:
     for spec in model.info.inputs:
         shape = [1 if isinstance(extent, str) else extent for extent in spec.shape]
         zeros: list[Any] = [False if spec.dtype == "bool" else 0] * math.prod(shape)
-        datatype = wire.DATATYPES.get(spec.dtype, "BYTES")
+        datatype = protocol.DATATYPES.get(spec.dtype, "BYTES")
         inputs.append({"name": spec.name, "shape": shape, "datatype": datatype, "data": zeros})
     return {"inputs": inputs}

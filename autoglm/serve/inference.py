@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 import hal
 
 from ..tensor import TensorSpec
-from . import wire
+from . import protocol, reply, wire
 from .access import require
 from .body import read_body
 from .model import Graph, Served
@@ -66,21 +67,21 @@ class _Models:
         """
         parameters = scope["path_params"]
         model = self.served.get(parameters["model"])
-        if model is None or parameters.get("version", wire.VERSION) != wire.VERSION:
+        if model is None or parameters.get("version", protocol.VERSION) != protocol.VERSION:
             raise HTTPException(404, f"no model of that name and version; {self._known()}")
         require(scope.get("token"), model.name, access)
         scope["model"] = model.name
         return model
 
     def _known(self) -> str:
-        return f"there are: {', '.join(self.served)} (version {wire.VERSION})"
+        return f"there are: {', '.join(self.served)} (version {protocol.VERSION})"
 
     async def metadata(self, request: HttpRequest) -> Response:
         """What it takes and gives."""
         model = self.find(request.scope, "r")
         content = {
             "name": model.name,
-            "versions": [wire.VERSION],
+            "versions": [protocol.VERSION],
             "platform": model.candidate or "none",
             "inputs": _tensors(model.info.inputs),
             "outputs": _tensors(model.info.outputs),
@@ -115,9 +116,9 @@ class _Infer:
         reader = self._readers[model.name]
         request = reader.read(body, length)
         scope["deadline"].attend(receive)
-        outputs = await model.infer(request.inputs)
-        content, json = wire.write(model.name, request, outputs)
-        headers = wire.headers(content, json)
+        write = partial(reply.write, model.name, request.form)
+        content, json = await model.run(request.inputs, write)
+        headers = reply.headers(content, json)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
         head = scope.get("head", b"")
@@ -132,19 +133,19 @@ def _json_length(scope: Scope) -> int | None:
         HTTPException: 415 for another kind of content, as a web page of somebody else could have a
             browser send; 400 for no number.
     """
-    kind = scope["fields"].get(b"content-type", wire.JSON).lower()
-    if not kind.startswith((wire.JSON, wire.BINARY)):
+    kind = scope["fields"].get(b"content-type", protocol.JSON).lower()
+    if not kind.startswith((protocol.JSON, protocol.BINARY)):
         raise HTTPException(415, "the body is application/json, or application/octet-stream")
-    length: bytes | None = scope["fields"].get(wire.FIELD)
+    length: bytes | None = scope["fields"].get(protocol.FIELD)
     if length is None:
         return None
     if not length.isdigit() or len(length) > 12:
-        raise HTTPException(400, f"{wire.HEADER} is a number of bytes")
+        raise HTTPException(400, f"{protocol.HEADER} is a number of bytes")
     return int(length)
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> list[dict[str, object]]:
-    return [wire.tensor(spec) for spec in specs]
+    return [protocol.tensor(spec) for spec in specs]
 
 
 def _answer(content: object, status: int = 200) -> Response:

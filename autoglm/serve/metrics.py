@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ BUCKETS: Final = (
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0),
 )
 """Seconds."""
+MOST_TOLD: Final = 1024
+"""Requests that wait to be counted."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -44,28 +47,42 @@ class Metrics:
             ["model"], buckets=BUCKETS, registry=self.registry,
         )  # fmt: skip
         self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._told: deque[tuple[str, int, float]] = deque()
         self.registry.register(_State(list(models), tally))
 
-    def count(self, model: str, status: int, seconds: float) -> None:
-        """Count a request.
+    def tell(self, model: str, status: int, seconds: float) -> None:
+        """Note a request, to be counted when there is time: that takes longer than a small model.
 
         Args:
             model: That it was for; empty when it was for none.
             status: Of its answer; 499 when the client left before it.
             seconds: That it took.
         """
-        if (model, status) not in self._known:  # finding them by labels takes longer than counting
+        self._told.append((model, status, seconds))
+        if len(self._told) >= MOST_TOLD:
+            self.count()
+
+    def count(self) -> None:
+        """Count what was told; somebody calls it now and then."""
+        while self._told:
+            model, status, seconds = self._told.popleft()
+            requests, latency = self._of(model, status)
+            requests.inc()
+            latency.observe(seconds)
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        self.count()
+        return generate_latest(self.registry)
+
+    def _of(self, model: str, status: int) -> tuple[Counter, Histogram]:
+        """What is counted; finding it by labels takes longer than counting."""
+        if (model, status) not in self._known:
             self._known[model, status] = (
                 self._requests.labels(model, str(status)),
                 self._seconds.labels(model),
             )
-        requests, latency = self._known[model, status]
-        requests.inc()
-        latency.observe(seconds)
-
-    def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
-        return generate_latest(self.registry)
+        return self._known[model, status]
 
 
 class _State(Collector):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from starlette.routing import BaseRoute
 
 from ..busy_poll import DEFAULT
 from ..errors import Error
+from ..exchange import Layout
 from ..manifest import ModelInfo
 from ..tensor import Array
-from ..worker import Call, Worker
+from ..worker import Call, Result, Worker
 
 
 class Served(ABC):
@@ -147,17 +148,15 @@ class Graph(Served):
         """End the worker."""
         await self.worker.stop()
 
-    async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model once, when those before it are done.
-
-        Raises:
-            InputError: The inputs do not fit the model.
-            DeviceError: Every device failed.
-        """
-        return await self.worker.call(inputs)
+    async def run(self, inputs: Mapping[str, Array], use: Callable[[Layout], Result]) -> Result:
+        """As `Worker.run`."""
+        return await self.worker.run(inputs, use)
 
     def begin(
-        self, inputs: Mapping[str, Array], done: Callable[[Mapping[str, Array] | Error], None]
+        self,
+        inputs: Mapping[str, Array],
+        done: Callable[[Layout | Error], None],
+        kind: Hashable | None = None,
     ) -> Call:
         """As `Worker.begin`."""
-        return self.worker.begin(inputs, done)
+        return self.worker.begin(inputs, done, kind)

@@ -55,8 +55,9 @@ class Protocol(HttpToolsProtocol):
     whether there were as many connections as may be already when this one began; and ``head``, the
     request's head as it came, where it came as one piece.
 
-    A head that takes longer than `Limits.head` ends the connection: the server looks at each now
-    and then, since a timer for each request would cost every request.
+    A head that takes longer than `Limits.head` ends the connection, and so does none within
+    uvicorn's time after an answer by the shortcut: the server looks at each connection now and
+    then, since a timer for each request would cost every request.
     """
 
     shortcut: Shortcut
@@ -97,7 +98,7 @@ class Protocol(HttpToolsProtocol):
             data, self._part = self._part + data, b""
         between = not self._within and (self.cycle is None or self.cycle.response_complete)
         if between and self._pass(data):
-            self._unset_keepalive_if_required()
+            self._unset_keepalive_if_required()  # of an answer by the long way
             return
         self._go_on(data, between)
 
@@ -113,10 +114,12 @@ class Protocol(HttpToolsProtocol):
             return True
         if missing < 0:
             return False
-        self._until = math.inf
         body = data[len(known.head) :]
         self._passage = self.shortcut.begin(known, body, self._certificate, self._answer)
-        return self._passage is not None
+        if self._passage is None:
+            return False
+        self._until = math.inf
+        return True
 
     def _go_on(self, data: bytes, begins: bool) -> None:
         """The long way."""
@@ -130,11 +133,13 @@ class Protocol(HttpToolsProtocol):
             lines += (name, b": ", value, b"\r\n")
         lines.append(b"connection: close\r\n\r\n" if self._last else b"\r\n")
         self._joined.write_all((b"".join(lines), body))
+        self.server_state.total_requests += 1
+        self._until = self.loop.time() + self.timeout_keep_alive
         if self._last:
             self.transport.close()
-        self.on_response_complete()
         if self._held and not self._last:
             data, self._held = self._held, b""
+            self.flow.resume_reading()
             self.data_received(data)
 
     def shutdown(self) -> None:
@@ -172,7 +177,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def look(self) -> None:
-        """End the connection when its head takes too long."""
+        """End the connection when its next request takes too long."""
         if self.loop.time() <= self._until:
             return
         if self._part:
@@ -272,6 +277,7 @@ class Server(uvicorn.Server):
         for connection in tuple(self.server_state.connections):
             if isinstance(connection, Protocol):
                 connection.look()
+        self._application.metrics.count()
         if self._wake is not None:
             tally = self._application.tally
             self._wake.look(busy=tally.requests > 0 or tally.done != self._done)

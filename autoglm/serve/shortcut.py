@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from ..errors import Error
-from ..tensor import Array
-from . import wire
+from ..exchange import Layout
+from . import reply, wire
 from .access import Access, require
 from .answer import GONE, problem, status_of
 from .guard import seconds_of
@@ -161,14 +161,15 @@ class Passage:
         answer: Called once, later, unless the client leaves.
 
     Raises:
-        InputError, DeviceError: It cannot be begun.
+        DeviceError: It cannot be begun.
     """
 
     def __init__(self, known: Known, request: wire.Request, answer: Answer) -> None:
         self._known = known
-        self._request = request
+        self._form = form = request.form
         self._answer = answer
-        self._call = known.model.begin(request.inputs, self._done)
+        kind = form if request.known else None
+        self._call = known.model.begin(request.inputs, self._done, kind)
 
     def enter(self, visit: Visit, seconds: float) -> None:
         """Count it, and bound its time.
@@ -186,16 +187,16 @@ class Passage:
         """The client has gone: nothing is answered."""
         self._end(GONE)
 
-    def _done(self, outcome: Mapping[str, Array] | Error) -> None:
+    def _done(self, outcome: Layout | Error) -> None:
         if isinstance(outcome, Error):
             self._fail(outcome)
             return
         try:
-            content, head = wire.write(self._known.model.name, self._request, outcome)
+            content, head = reply.write(self._known.model.name, self._form, outcome)
         except Exception as error:  # noqa: BLE001 - every one has an answer
             self._fail(error)
             return
-        self._answer(200, wire.headers(content, head), content)
+        self._answer(200, reply.headers(content, head), content)
         self._end(200)
 
     def _fail(self, error: Exception) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -62,7 +61,4 @@ class Visit:
         self._tally.requests -= 1
         self._tally.bytes -= self.bytes
         self._tally.done += 1
-        seconds = time.perf_counter() - self._begin
-        asyncio.get_running_loop().call_soon(  # the answer goes out before
-            self._metrics.count, model, status, seconds
-        )
+        self._metrics.tell(model, status, time.perf_counter() - self._begin)

@@ -1,40 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Open Inference Protocol, version 2, as bytes: requests read, answers written.
+"""Requests to run a model, by the Open Inference Protocol (`protocol`): from bytes to arrays.
 
-Sources: the protocol's inference_rest.md, and Triton's extension_binary_data.md, whose binary
-arrays follow the JSON; the header ``Inference-Header-Content-Length`` says where they begin. All
-that is read comes from outside: what does not fit is an `InputError` that says what and where.
+All that is read comes from outside: what does not fit is an `InputError` that says what and where.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import orjson
 
 from ..errors import InputError
 from ..manifest import ModelInfo
-from ..tensor import Array, TensorSpec
+from ..tensor import Array, TensorSpec, check_inputs
 from .document import Document, NotPlain, Slot
+from .protocol import DATATYPES
 
-DATATYPES: Final[Mapping[str, str]] = {
-    "bool": "BOOL",
-    **{f"uint{bits}": f"UINT{bits}" for bits in (8, 16, 32, 64)},
-    **{f"int{bits}": f"INT{bits}" for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
-    "bfloat16": "BF16",
-}
-"""The protocol's names of numpy's element types."""
-HEADER: Final = "Inference-Header-Content-Length"
-"""Says how many bytes of a body are JSON, when arrays follow."""
-FIELD: Final = HEADER.lower().encode()
-JSON: Final = b"application/json"
-BINARY: Final = b"application/octet-stream"
+if TYPE_CHECKING:
+    from .reply import Words
+
 MOST_TENSORS: Final = 256
 """In one request."""
 MOST_EXTENTS: Final = 32
@@ -45,25 +32,13 @@ MOST_KNOWN: Final = 256
 
 
 @dataclass(frozen=True)
-class Request:
-    """A request to run a model.
+class _Input:
+    """One input as it was stated: in JSON, unless it has a size.
 
     Attributes:
-        id: The client's name for it; None when there is none.
-        inputs: By name; those that came in binary are views of the body.
-        outputs: Names of those that are wanted; empty for all.
-        binary: Names of those that are wanted in binary.
+        size: In bytes, when it is binary.
+        data: When it is JSON.
     """
-
-    id: str | None
-    inputs: Mapping[str, Array]
-    outputs: Sequence[str]
-    binary: frozenset[str]
-
-
-@dataclass(frozen=True)
-class _Input:
-    """One input as it was stated: in JSON, unless it has a size."""
 
     name: str
     dtype: np.dtype[Any]
@@ -73,14 +48,40 @@ class _Input:
     data: object
 
 
-@dataclass(frozen=True)
-class _Head:
-    """The JSON of a request."""
+@dataclass(frozen=True, eq=False)
+class Form:
+    """What requests say that differ in their arrays' values only.
+
+    Attributes:
+        id: The client's name for it; None when there is none.
+        inputs: All of them.
+        outputs: Names of those that are wanted; empty for all.
+        binary: Names of those that are wanted in binary.
+        size: Of the binary inputs, in bytes.
+        answers: What answers say around their arrays, by the description of those
+            (`exchange.Layout`); it is `reply` that keeps it.
+    """
 
     id: str | None
     inputs: Sequence[_Input]
     outputs: Sequence[str]
     binary: frozenset[str]
+    size: int
+    answers: dict[bytes, Words] = field(default_factory=dict)
+
+
+class Request(NamedTuple):
+    """A request to run a model, which `tensor.check_inputs` has found to fit.
+
+    Attributes:
+        form: What it says.
+        inputs: By name; those that came in binary are views of the body.
+        known: Whether there was one of its form before.
+    """
+
+    form: Form
+    inputs: Mapping[str, Array]
+    known: bool = False
 
 
 class Reader:
@@ -94,9 +95,10 @@ class Reader:
     """
 
     def __init__(self, info: ModelInfo) -> None:
+        self._inputs = info.inputs
         self._specs = {spec.name: spec for spec in info.inputs}
         self._outputs = [spec.name for spec in info.outputs]
-        self._known: dict[tuple[bytes, ...], _Head] = {}
+        self._known: dict[tuple[bytes, ...], Form] = {}
 
     def read(self, body: bytes, length: int | None) -> Request:
         """A request, from its body.
@@ -108,26 +110,39 @@ class Reader:
         Raises:
             InputError: It is no such request; the sentence says where.
         """
-        if length is not None and length > len(body):
-            raise InputError(f"the JSON has {length} bytes by its header, the body has {len(body)}")
-        document = Document(body if length is None else body[:length], len(self._specs))
-        arrays = memoryview(body)[len(document.text) :]
+        document = self._document(body, length)
         try:
-            head = self._known.get(document.around) or self._learn(document)
-            return _request(head, document, arrays)
+            form = self._known.get(document.around)
+            if form is not None:
+                return Request(form, _arrays(form, document, body), known=True)
+            form = self._form(document.outline())
+            request = self._fit(form, document, body)
+            self._keep(document.around, form)
         except NotPlain:  # slower, and says what is wrong
-            return _request(self._head(document.whole()), document, arrays)
+            request = self._fit(self._form(document.whole()), document, body)
+        return request
 
-    def _learn(self, document: Document) -> _Head:
-        """What is said around the lists of numbers."""
-        head = self._head(document.outline())
-        if sum(map(len, document.around)) <= LONGEST_KNOWN:
+    def _document(self, body: bytes, length: int | None) -> Document:
+        if length is None:
+            return Document(body, len(self._specs))
+        if length > len(body):
+            raise InputError(f"the JSON has {length} bytes by its header, the body has {len(body)}")
+        text = body[:length]
+        known = (text,) in self._known  # so there are no lists in it
+        return Document(text, 0 if known else len(self._specs))
+
+    def _fit(self, form: Form, document: Document, body: bytes) -> Request:
+        inputs = _arrays(form, document, body)
+        check_inputs(self._inputs, inputs)
+        return Request(form, inputs)
+
+    def _keep(self, around: tuple[bytes, ...], form: Form) -> None:
+        if sum(map(len, around)) <= LONGEST_KNOWN:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[document.around] = head
-        return head
+            self._known[around] = form
 
-    def _head(self, content: object) -> _Head:
+    def _form(self, content: object) -> Form:
         stated = _object(content, "the request")
         inputs: dict[str, _Input] = {}
         for index, each in enumerate(_list(stated.get("inputs"), "inputs")):
@@ -140,95 +155,41 @@ class Reader:
         identifier = stated.get("id")
         if identifier is not None and not isinstance(identifier, str):
             raise InputError("id is a text")
-        return _Head(identifier, tuple(inputs.values()), outputs, binary)
+        size = sum(each.size or 0 for each in inputs.values())
+        return Form(identifier, tuple(inputs.values()), outputs, binary, size)
 
 
-def _request(head: _Head, document: Document, arrays: memoryview) -> Request:
-    tail = _Tail(arrays)
-    inputs = {each.name: _array(each, document, tail) for each in head.inputs}
-    tail.end()
-    return Request(head.id, inputs, head.outputs, head.binary)
-
-
-def write(model: str, request: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
-    """The answer to a request.
+def _arrays(form: Form, document: Document, body: bytes) -> dict[str, Array]:
+    """The inputs.
 
     Args:
-        model: Name of the one that ran.
-        request: What was asked for.
-        outputs: What the model gave.
-
-    Returns:
-        The body, and how many bytes of it are JSON when arrays follow, else None. JSON has no
-        number for what is infinite or none (NaN): it is null there; in binary it is as it is.
+        form: Of the request.
+        document: Its JSON.
+        body: All of it.
     """
-    chunks: list[bytes] = []
-    stated = []
-    for name in request.outputs or outputs:
-        array = np.ascontiguousarray(outputs[name])
-        entry: dict[str, Any] = {
-            "name": name,
-            "shape": list(outputs[name].shape),
-            "datatype": _datatype(array.dtype),
-        }
-        if name in request.binary:
-            entry["parameters"] = {"binary_data_size": array.nbytes}
-            chunks.append(array.tobytes())
+    at = len(document.text)
+    if form.size != len(body) - at:
+        raise _misfit(form, len(body) - at)
+    arrays: dict[str, Array] = {}
+    for each in form.inputs:
+        if each.size is not None:
+            arrays[each.name] = np.ndarray(each.shape, each.dtype, body, at)
+            at += each.size
+        elif isinstance(each.data, Slot):
+            arrays[each.name] = _from_numbers(each.data, each, document)
         else:
-            entry["data"] = _plain(array.reshape(-1))
-        stated.append(entry)
-    head: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": stated}
-    if request.id is not None:
-        head["id"] = request.id
-    text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
-    return (b"".join((text, *chunks)), len(text)) if chunks else (text, None)
+            arrays[each.name] = _from_list(each.data, each.dtype, each.shape, each.where)
+    return arrays
 
 
-def headers(content: bytes, head: int | None) -> list[tuple[bytes, bytes]]:
-    """Those of an answer.
-
-    Args:
-        content: Its body.
-        head: As `write` gave it.
-    """
-    found = [(b"content-length", b"%d" % len(content))]
-    if head is None:
-        found.append((b"content-type", JSON))
-    else:
-        found += [(b"content-type", BINARY), (FIELD, b"%d" % head)]
-    return found
-
-
-VERSION: Final = "1"
-"""Of every model: an artifact is one version, and another artifact is another model."""
-
-
-def tensor(spec: TensorSpec) -> dict[str, Any]:
-    """A tensor as metadata has it; a dynamic extent is -1."""
-    shape = [-1 if isinstance(extent, str) else extent for extent in spec.shape]
-    return {"name": spec.name, "datatype": DATATYPES.get(spec.dtype, "BYTES"), "shape": shape}
-
-
-@cache
-def _datatype(dtype: np.dtype[Any]) -> str:
-    return DATATYPES[dtype.name]
-
-
-class _Tail:
-    """The arrays behind the JSON, in the order in which it names them."""
-
-    def __init__(self, rest: memoryview) -> None:
-        self._rest = rest
-
-    def take(self, size: int, where: str) -> memoryview:
-        if size > len(self._rest):
-            raise InputError(f"{where}: {size} bytes are stated, {len(self._rest)} are left")
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
-
-    def end(self) -> None:
-        if self._rest:
-            raise InputError(f"{len(self._rest)} bytes follow that no input names")
+def _misfit(form: Form, left: int) -> InputError:
+    """What is wrong with so many bytes behind the JSON."""
+    for each in form.inputs:
+        size = each.size or 0
+        if size > left:
+            return InputError(f"{each.where}: {size} bytes are stated, {left} are left")
+        left -= size
+    return InputError(f"{left} bytes follow that no input names")
 
 
 def _input(stated: Mapping[str, Any], where: str, specs: Mapping[str, TensorSpec]) -> _Input:
@@ -246,23 +207,22 @@ def _input(stated: Mapping[str, Any], where: str, specs: Mapping[str, TensorSpec
         )
     shape = _shape(stated.get("shape"), where, spec)
     size = _object(stated.get("parameters", {}), f"{where}: parameters").get("binary_data_size")
-    if size is not None and not _whole(size):
+    dtype = np.dtype(spec.dtype)
+    if size is not None:
+        _check_size(size, math.prod(shape) * dtype.itemsize, where)
+        if isinstance(stated.get("data"), Slot):
+            raise NotPlain  # nobody reads what may be no list
+    return _Input(spec.name, dtype, shape, where, size, stated.get("data"))
+
+
+def _check_size(size: object, wanted: int, where: str) -> None:
+    if not _whole(size):
         raise InputError(f"{where}: binary_data_size is a number of bytes")
-    return _Input(spec.name, np.dtype(spec.dtype), shape, where, size, stated.get("data"))
-
-
-def _array(stated: _Input, document: Document, tail: _Tail) -> Array:
-    if isinstance(stated.data, Slot):
-        return _from_numbers(stated.data, stated, document)
-    if stated.size is None:
-        return _from_list(stated.data, stated.dtype, stated.shape, stated.where)
-    data = tail.take(stated.size, stated.where)
-    return _from_bytes(data, stated.dtype, stated.shape, stated.where)
+    if size != wanted:
+        raise InputError(f"{where}: {size} bytes, its shape and type want {wanted}")
 
 
 def _from_numbers(slot: Slot, stated: _Input, document: Document) -> Array:
-    if stated.size is not None:
-        raise NotPlain  # nobody reads what may be no list
     array = document.array(slot, stated.dtype, math.prod(stated.shape))
     if array.dtype != stated.dtype:
         array = _cast(array, stated.dtype, stated.where)
@@ -281,15 +241,6 @@ def _shape(stated: object, where: str, spec: TensorSpec) -> tuple[int, ...]:
     if not fits:
         raise InputError(f"{where}: shape {shape}, the model takes {spec}")
     return tuple(shape)
-
-
-def _from_bytes(
-    data: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], where: str
-) -> Array:
-    wanted = math.prod(shape) * dtype.itemsize
-    if len(data) != wanted:
-        raise InputError(f"{where}: {len(data)} bytes, its shape and type want {wanted}")
-    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _from_list(data: object, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
@@ -364,8 +315,3 @@ def _flag(parameters: Mapping[str, Any], name: str, default: bool, where: str) -
     if not isinstance(value, bool):
         raise InputError(f"{where}: {name} is true or false")
     return value
-
-
-def _plain(array: Array) -> Array | list[Any]:
-    """What the JSON writer takes: it knows numpy's own types."""
-    return array.astype(np.float32) if array.dtype.kind == "V" else array

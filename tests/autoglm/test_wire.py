@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoglm.errors import InputError
-from autoglm.serve import wire
+from autoglm.exchange import Layout, Region
+from autoglm.serve import protocol, reply, wire
 from autoglm.serve.document import Document, NotPlain, Slot
 from autoglm.tensor import Array, TensorSpec
 from tests.autoglm import small
@@ -37,19 +38,20 @@ def changed(index: int, **changes: Any) -> dict[str, Any]:
 def test_json() -> None:
     given = small.inputs(3, 7)
     found = read(request(given, id="seven"))
-    assert found.id == "seven" and not found.outputs and not found.binary
+    form = found.form
+    assert form.id == "seven" and not form.outputs and not form.binary
     assert all(np.array_equal(found.inputs[name], array) for name, array in given.items())
     nested = changed(0, data=small.inputs()["x"].tolist())
     assert np.array_equal(read(nested).inputs["x"], small.inputs()["x"])
 
 
-@pytest.mark.parametrize("dtype", wire.DATATYPES)
+@pytest.mark.parametrize("dtype", protocol.DATATYPES)
 def test_every_element_type(dtype: str) -> None:
     """Numbers that it has are read, from a list or nested ones; others are refused, and said."""
     reader = wire.Reader(replace(small.INFO, inputs=(TensorSpec("x", dtype, (2, "n")),)))
 
     def given(data: str) -> Array:
-        entry = f'"name": "x", "datatype": "{wire.DATATYPES[dtype]}", "shape": [2, 2]'
+        entry = f'"name": "x", "datatype": "{protocol.DATATYPES[dtype]}", "shape": [2, 2]'
         return reader.read(f'{{"inputs": [{{{entry}, "data": {data}}}]}}'.encode(), None).inputs[
             "x"
         ]
@@ -181,7 +183,7 @@ def test_what_was_understood_changes_nothing(x: str, k: str, name: str) -> None:
             found = reader.read(content, None)
         except InputError as error:
             return str(error)
-        return {key: value.tolist() for key, value in found.inputs.items()}, found.outputs
+        return {key: value.tolist() for key, value in found.inputs.items()}, found.form.outputs
 
     learned = wire.Reader(small.INFO)
     learned.read(text("[]", "[5]"), None)
@@ -241,17 +243,24 @@ def test_binary_without_a_copy() -> None:
     given = small.inputs(3)
     body, headers = binary(given, parameters={"binary_data_output": True})
     found = READER.read(body, int(headers[HEADER]))
-    assert found.binary == {"y", "n"}
+    assert found.form.binary == {"y", "n"}
     assert not found.inputs["x"].flags.owndata and not found.inputs["x"].flags.writeable
     assert all(np.array_equal(found.inputs[name], array) for name, array in given.items())
 
 
+def outcome(y: list[float], n: int) -> Layout:
+    """Outputs as a worker gives them."""
+    arrays: dict[str, Array] = {"y": np.array([y], np.float32), "n": np.array([n], np.int64)}
+    region = Region.make()
+    try:
+        return region.take(region.put(arrays))
+    finally:
+        region.close()
+
+
 def test_answers() -> None:
-    outputs: dict[str, Array] = {
-        "y": np.array([[1.5, np.nan]], np.float32),
-        "n": np.array([3], np.int64),
-    }
-    plain, head = wire.write("small", read(request(small.inputs(), id="a")), outputs)
+    outputs = outcome([1.5, np.nan], 3)
+    plain, head = reply.write("small", read(request(small.inputs(), id="a")).form, outputs)
     assert head is None
     assert json.loads(plain) == {
         "model_name": "small",
@@ -263,12 +272,24 @@ def test_answers() -> None:
         ],
     }
     wanted = [{"name": "n"}, {"name": "y", "parameters": {"binary_data": True}}]
-    mixed, head = wire.write("small", read(request(small.inputs(), outputs=wanted)), outputs)
-    assert head is not None
-    stated = json.loads(mixed[:head])["outputs"]
-    assert [each["name"] for each in stated] == ["n", "y"]
-    assert stated[1]["parameters"] == {"binary_data_size": 8} and "data" not in stated[1]
-    assert np.array_equal(np.frombuffer(mixed[head:], np.float32), outputs["y"][0], equal_nan=True)
+    form = read(request(small.inputs(), outputs=wanted)).form
+    for y, n in (([1.5, np.nan], 3), ([2.5, np.inf], 4), ([0.0, 1.0, 2.0], 5), ([], 6)):
+        mixed, head = reply.write("small", form, outcome(y, n))
+        assert head is not None
+        stated = json.loads(mixed[:head])["outputs"]
+        assert [each["name"] for each in stated] == ["n", "y"] and stated[0]["data"] == [n]
+        assert stated[1]["shape"] == [1, len(y)] and "data" not in stated[1]
+        assert stated[1]["parameters"] == {"binary_data_size": 4 * len(y)}
+        found = np.frombuffer(mixed[head:], np.float32)
+        assert np.array_equal(found, np.array(y, np.float32), equal_nan=True)
+    assert len(form.answers) == 3
+
+
+def test_how_many_answers_are_kept() -> None:
+    form = read(request(small.inputs())).form
+    for length in range(reply.MOST_KNOWN + 1):
+        reply.write("small", form, outcome([0.0] * length, 1))
+        assert len(form.answers) == length % reply.MOST_KNOWN + 1
 
 
 HOSTILE: dict[str, tuple[Any, str]] = {

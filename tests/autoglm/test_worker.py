@@ -189,10 +189,12 @@ def test_a_large_call_leaves_no_large_memory(tmp_path: Path) -> None:
 
 def _turns(crowd: Crowd) -> list[int]:
     """With how many threads a call is made: alone, beside another, and alone again."""
-    with crowd.turn() as first, crowd.turn() as second:
-        pass
-    with crowd.turn() as third:
-        return [first.threads, second.threads, third.threads]
+    models = [crowd.enter(), crowd.enter()]
+    for _ in models:
+        crowd.leave()
+    models.append(crowd.enter())
+    crowd.leave()
+    return [model.threads for model in models]
 
 
 def test_calls_at_once_have_fewer_threads_each(
