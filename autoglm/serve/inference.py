@@ -121,8 +121,7 @@ class _Infer:
         headers = reply.headers(content, json)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        head = scope.get("head", b"")
-        known = Known(head, model, reader, scope["fields"], scope["path"], len(body), length)
+        known = Known(model, reader, scope["fields"], scope["path"], length)
         self._shortcut.learn(scope, known)
 
 

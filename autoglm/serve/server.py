@@ -104,17 +104,17 @@ class Protocol(HttpToolsProtocol):
 
     def _pass(self, data: bytes) -> bool:
         """Take the shortcut, or wait for the rest of what would."""
-        known = self.shortcut.find(data)
-        if known is None or self.flow.write_paused or self._beyond:
+        found = self.shortcut.find(data)
+        if found is None or self.flow.write_paused or self._beyond:
             return False
-        missing = len(known.head) + known.length - len(data)
-        if missing > 0:
+        known, begin, end = found
+        if len(data) < end:
             self._part = data
             self._until = self.loop.time() + PATIENCE
             return True
-        if missing < 0:
+        if len(data) > end:
             return False
-        body = data[len(known.head) :]
+        body = data[begin:]
         self._passage = self.shortcut.begin(known, body, self._certificate, self._answer)
         if self._passage is None:
             return False

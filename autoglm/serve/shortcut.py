@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests whose head was answered before: from the connection to the model and back.
 
-A client states the same head again and again, byte by byte, where only the arrays behind it differ.
-What HTTP and the routes made of it is kept, for reading it anew takes longer than a small model.
+A client states the same head again and again, byte by byte, where only the arrays behind it differ,
+and in JSON the length that they have as text. What HTTP and the routes made of it is kept, for
+reading it anew takes longer than a small model.
 Bounds, rights and deadlines hold as they do on the long way. Whatever is not plain takes that one,
 which alone refuses: a head that is new, a body that comes in pieces, inputs that do not fit.
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
@@ -34,9 +36,10 @@ END: Final = b"\r\n\r\n"
 LONGEST: Final = 4096
 """Bytes of a head that is kept."""
 LONGEST_BODY: Final = 1 << 16
-"""Bytes of a body whose head is kept: reading a longer one takes longer than what is saved."""
+"""Bytes of a body: reading a longer one takes longer than what is saved."""
 MOST: Final = 256
 """Heads that are kept."""
+_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,9})\r\n")
 _NOT_PLAIN: Final = (b"transfer-encoding", b"expect", b"upgrade")
 
 log = logging.getLogger("autoglm")
@@ -50,22 +53,33 @@ class Known:
     """What a head means.
 
     Attributes:
-        head: The bytes.
         model: That it runs.
         reader: Of requests to it.
-        fields: Headers, by name in small letters.
+        fields: Headers, by name in small letters; one that differs from this one in the length of
+            the body only means the same.
         path: Of the request.
-        length: Of the body, in bytes.
-        json: How many of them are JSON, when arrays follow.
+        json: How many bytes of the body are JSON, when arrays follow.
     """
 
-    head: bytes
     model: Graph
     reader: wire.Reader
     fields: Mapping[bytes, bytes]
     path: str
-    length: int
     json: int | None
+
+
+class Found(NamedTuple):
+    """A request, from its first byte on.
+
+    Attributes:
+        known: What its head means.
+        begin: Of its body, in bytes.
+        end: Of its body.
+    """
+
+    known: Known
+    begin: int
+    end: int
 
 
 class Shortcut:
@@ -85,6 +99,7 @@ class Shortcut:
         self._tally = tally
         self._metrics = metrics
         self._access = access
+        self._longest = min(LONGEST_BODY, limits.body)
         self._known: dict[bytes, Known] = {}
 
     def learn(self, scope: Scope, known: Known) -> None:
@@ -94,29 +109,25 @@ class Shortcut:
             scope: Of the request.
             known: What it means.
         """
-        head, fields = known.head, known.fields
-        plain = (
-            0 < len(head) <= LONGEST
-            and known.length <= LONGEST_BODY
-            and head.count(b"\n") == len(scope["headers"]) + 2  # so it ends where the parser says
-            and scope["http_version"] == "1.1"
-            and fields.get(b"content-length") == b"%d" % known.length
-            and fields.get(b"connection", b"keep-alive").lower() == b"keep-alive"
-            and fields.keys().isdisjoint(_NOT_PLAIN)
-            and len(fields) == len(scope["headers"])  # each once
-        )
-        if plain:
+        head = scope.get("head", b"")
+        around, length = _apart(head)
+        if 0 < len(head) <= LONGEST and _is_plain(scope, head, length):
             if len(self._known) >= MOST:
                 self._known.clear()
-            self._known[head] = known
+            self._known[around] = known
 
-    def find(self, data: bytes) -> Known | None:
-        """What the head of a request means, if that is known.
+    def find(self, data: bytes) -> Found | None:
+        """A request whose head is known, and whose body may be answered here.
 
         Args:
             data: From its first byte on.
         """
-        return self._known.get(head_of(data))
+        head = head_of(data)
+        around, length = _apart(head)
+        known = self._known.get(around)
+        if known is None or length > self._longest:
+            return None
+        return Found(known, len(head), len(head) + length)
 
     def begin(
         self, known: Known, body: bytes, certificate: bytes, answer: Answer
@@ -142,7 +153,9 @@ class Shortcut:
             passage = Passage(known, known.reader.read(body, known.json), answer)
         except (HTTPException, Error):
             return None
-        passage.enter(Visit(tally, self._metrics), seconds_of(known.fields, limits.deadline))
+        passage.enter(
+            len(body), Visit(tally, self._metrics), seconds_of(known.fields, limits.deadline)
+        )
         return passage
 
 
@@ -150,6 +163,28 @@ def head_of(data: bytes) -> bytes:
     """The head of a request, from its first byte on; empty when its end is not there."""
     end = data.find(END)
     return data[: end + len(END)] if end >= 0 else b""
+
+
+def _apart(head: bytes) -> tuple[bytes, int]:
+    """What a head says but for the length of its body, and that, in bytes; -1: it says none."""
+    found = _LENGTH.search(head)
+    if found is None:
+        return head, -1
+    return head[: found.start(1)] + head[found.end(1) :], int(found[1])
+
+
+def _is_plain(scope: Scope, head: bytes, length: int) -> bool:
+    """Whether each head that differs from this one in the length only means the same."""
+    headers = scope["headers"]
+    fields = dict(headers)
+    return (
+        head.count(b"\n") == len(headers) + 2  # so it ends where the parser says
+        and len(fields) == len(headers)  # each once
+        and scope["http_version"] == "1.1"
+        and fields.get(b"content-length") == b"%d" % length
+        and fields.get(b"connection", b"keep-alive").lower() == b"keep-alive"
+        and fields.keys().isdisjoint(_NOT_PLAIN)
+    )
 
 
 class Passage:
@@ -171,15 +206,16 @@ class Passage:
         kind = form if request.known else None
         self._call = known.model.begin(request.inputs, self._done, kind)
 
-    def enter(self, visit: Visit, seconds: float) -> None:
+    def enter(self, length: int, visit: Visit, seconds: float) -> None:
         """Count it, and bound its time.
 
         Args:
+            length: Of its body, in bytes.
             visit: Its own.
             seconds: That it may take.
         """
         self._visit = visit
-        visit.hold(self._known.length)
+        visit.hold(length)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, self._fail, asyncio.TimeoutError())
 

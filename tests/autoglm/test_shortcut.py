@@ -6,6 +6,7 @@ Each test asks over a socket of its own, byte by byte as it says, and sees which
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -154,6 +155,28 @@ def test_the_same_head_with_other_arrays(
     assert short == [INFER] * 8  # all but the first
     for each in lines:
         each.close()
+
+
+def test_the_same_head_but_for_the_length(line: Line, short: list[str]) -> None:
+    """In JSON it changes with the digits."""
+    text = json.dumps(request(small.inputs(1, 7))).encode()
+    for more in (0, 1, 10, 1000, 10000, 3):
+        answer = line.ask(stated(text + b" " * more, "X-Test: the length"))
+        assert right(small.inputs(1, 7), arrays(answer))
+    assert len(short) == 5
+    for lines in ("X-Test: the length", "X-Content-Length: 5"), ("X-Test: the lengths",):
+        assert line.ask(stated(text, *lines))[0] == 200
+    assert len(short) == 5
+
+
+@pytest.mark.parametrize("length", [b"-1", b"+5", b"0x5", b"5 5", b"5, 5", b"", b"9" * 30])
+def test_a_length_that_is_none(length: bytes, service: Service, short: list[str]) -> None:
+    text = json.dumps(request(small.inputs(1, 7))).encode()
+    good = stated(text, f"X-Test: {length.hex()}")
+    for message in (good, good.replace(b"%d" % len(text), length, 1)):
+        with closing(Line(service)) as line:
+            status = line.ask(message)[0]
+    assert status in {400, 413} and not short
 
 
 def test_answers_of_both_ways_are_alike(line: Line, short: list[str]) -> None:
@@ -415,6 +438,29 @@ def test_a_connection_that_knows_shortcuts_only(service: Service, short: list[st
     assert len(short) == 3
 
 
+def test_an_idle_connection_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: list[str]
+) -> None:
+    """Not before its time, whichever way its last request went."""
+    made = server.Protocol.connection_made
+
+    def connection_made(protocol: server.Protocol, transport: asyncio.Transport) -> None:
+        made(protocol, transport)
+        protocol.timeout_keep_alive = 1
+
+    monkeypatch.setattr(server.Protocol, "connection_made", connection_made)
+    message = in_binary(small.inputs(1, 1))
+    with serving(write(tmp_path / "small.glm", [good()])) as service:
+        for times in (1, 3):
+            with closing(Line(service)) as line:
+                for _ in range(times):
+                    assert line.ask(message)[0] == 200
+                    time.sleep(0.6)
+                line.link.settimeout(5)
+                assert line.link.recv(1) == b""
+    assert len(short) == 3
+
+
 # ---- bounds of what is kept ---------------------------------------------------------------------
 
 
@@ -435,6 +481,15 @@ def test_the_longest_body(more: int, kept: bool, line: Line, short: list[str]) -
     for _ in range(2):
         assert line.ask(message)[0] == 200
     assert bool(short) == kept
+
+
+def test_a_longer_body_than_the_service_takes(tmp_path: Path, short: list[str]) -> None:
+    path = write(tmp_path / "small.glm", [good()])
+    text = json.dumps(request(small.inputs(1, 1))).encode()
+    with serving(path, limits=Limits(body=len(text))) as service, closing(Line(service)) as line:
+        for more, status in ((0, 200), (0, 200), (1, 413), (0, 200)):
+            assert line.ask(stated(text + b" " * more))[0] == status
+    assert len(short) == 2
 
 
 def test_how_many_are_kept(line: Line, service: Service, short: list[str]) -> None:
