@@ -20,7 +20,7 @@ from .description import describe
 from .guard import Guard
 from .limits import Limits
 from .metrics import CONTENT_TYPE, Metrics
-from .model import Served, kinds
+from .model import Graph, Served, kinds
 from .shortcut import Shortcut
 from .tally import Tally
 
@@ -37,7 +37,7 @@ class Application:
         models: By name.
         metrics: Told of every request.
         tally: Of requests.
-        shortcut: For requests whose head was answered before; a server may take it.
+        shortcut: For plain requests to run a model; a server may take it.
         stopping: Set when the service has been told to stop: it is not ready any more.
     """
 
@@ -51,7 +51,8 @@ class Application:
         self._started = contextlib.AsyncExitStack()
         self.tally = Tally()
         self.metrics = Metrics(models, self.tally)
-        self.shortcut = Shortcut(limits, self.tally, self.metrics, access)
+        graphs = [model for model in models if isinstance(model, Graph)]
+        self.shortcut = Shortcut(graphs, limits, self.tally, self.metrics, access)
         self._guard = Guard(_Paths(self._routes()), limits, self.tally, self.metrics, access)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -77,7 +78,7 @@ class Application:
 
     def _routes(self) -> list[BaseRoute]:
         found = [
-            *inference.routes(self.models, self.shortcut),
+            *inference.routes(self.models),
             *health.routes(self.models.values(), lambda: self.stopping),
             Route("/metrics", self._metrics, methods=["GET"]),
             Route("/openapi.json", self._description, methods=["GET"]),

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 import hal
 
@@ -135,8 +134,7 @@ def _server() -> Schema:
 
 def _on(model: Served, rest: str, item: Schema) -> Schema:
     """A path of a model, with its version and without."""
-    path = f"/v2/models/{quote(model.name, safe='')}"
-    return {f"{path}{rest}": item, f"{path}/versions/{protocol.VERSION}{rest}": item}
+    return {f"{place}{rest}": item for place in protocol.places(model.name)}
 
 
 def _models(models: Mapping[str, Served]) -> Schema:

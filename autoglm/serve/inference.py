@@ -16,22 +16,16 @@ from starlette.types import Receive, Scope, Send
 import hal
 
 from ..tensor import TensorSpec
-from . import protocol, reply, wire
+from . import protocol, reply
 from .access import require
 from .body import read_body
 from .model import Graph, Served
-from .shortcut import Known, Shortcut
 
 
-def routes(models: Mapping[str, Served], shortcut: Shortcut) -> list[BaseRoute]:
-    """For the models that are served, by name; languages are described, and not inferred.
-
-    Args:
-        models: Those.
-        shortcut: Told of each head that was answered.
-    """
+def routes(models: Mapping[str, Served]) -> list[BaseRoute]:
+    """For the models that are served, by name; languages are described, and not inferred."""
     of_model = _Models(models)
-    infer = _Infer(of_model, shortcut)
+    infer = _Infer(of_model)
     prefix = "/v2/models/{model}"
     return [
         Route(f"{prefix}/infer", infer, methods=["POST"]),
@@ -98,44 +92,37 @@ class _Models:
 class _Infer:
     """Runs a model: an ASGI application, since a route's own Request and Response take time."""
 
-    def __init__(self, models: _Models, shortcut: Shortcut) -> None:
+    def __init__(self, models: _Models) -> None:
         self._models = models
-        self._shortcut = shortcut
-        self._readers = {
-            name: wire.Reader(model.info)
-            for name, model in models.served.items()
-            if isinstance(model, Graph)
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         model = self._models.find(scope, "rw")
         if not isinstance(model, Graph):
             raise HTTPException(400, f"{model.name!r} is a language model: ask /v1/completions")
-        length = _json_length(scope)
-        body = await read_body(receive)
-        reader = self._readers[model.name]
-        request = reader.read(body, length)
+        length = json_length(scope["fields"])
+        request = model.reader.read(await read_body(receive), length)
         scope["deadline"].attend(receive)
         write = partial(reply.write, model.name, request.form)
         content, json = await model.run(request.inputs, write)
         headers = reply.headers(content, json)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        known = Known(model, reader, scope["fields"], scope["path"], length)
-        self._shortcut.learn(scope, known)
 
 
-def _json_length(scope: Scope) -> int | None:
+def json_length(fields: Mapping[bytes, bytes]) -> int | None:
     """How much of the body is JSON, when arrays follow.
+
+    Args:
+        fields: Of the request's head, by name in small letters.
 
     Raises:
         HTTPException: 415 for another kind of content, as a web page of somebody else could have a
             browser send; 400 for no number.
     """
-    kind = scope["fields"].get(b"content-type", protocol.JSON).lower()
+    kind = fields.get(b"content-type", protocol.JSON).lower()
     if not kind.startswith((protocol.JSON, protocol.BINARY)):
         raise HTTPException(415, "the body is application/json, or application/octet-stream")
-    length: bytes | None = scope["fields"].get(protocol.FIELD)
+    length = fields.get(protocol.FIELD)
     if length is None:
         return None
     if not length.isdigit() or len(length) > 12:

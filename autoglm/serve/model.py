@@ -17,6 +17,7 @@ from ..exchange import Layout
 from ..manifest import ModelInfo
 from ..tensor import Array
 from ..worker import Call, Result, Worker
+from .wire import Reader
 
 
 class Served(ABC):
@@ -97,6 +98,10 @@ class Graph(Served):
         memory: Bytes of its own that the worker may have; 0: any.
         stall: Seconds without an answer after which the worker is replaced.
         busy_poll: As `Worker` takes it.
+
+    Attributes:
+        worker: Runs it.
+        reader: Of requests to run it.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class Graph(Served):
         )
         self.info = self.worker.info
         self.name = Path(path).stem
+        self.reader = Reader(self.info)
 
     @property
     def ready(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from ..tensor import TensorSpec
 
@@ -27,6 +28,12 @@ JSON: Final = b"application/json"
 BINARY: Final = b"application/octet-stream"
 VERSION: Final = "1"
 """Of every model: an artifact is one version, and another artifact is another model."""
+
+
+def places(model: str) -> tuple[str, str]:
+    """Paths of what a model answers to: as it is, and by its version."""
+    path = f"/v2/models/{quote(model, safe='')}"
+    return path, f"{path}/versions/{VERSION}"
 
 
 def tensor(spec: TensorSpec) -> dict[str, Any]:

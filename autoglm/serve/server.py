@@ -23,8 +23,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ..errors import Error
 from .access import Access
 from .application import Application
+from .head import head_of
 from .limits import Limits
-from .shortcut import Passage, Shortcut, head_of
+from .shortcut import Passage, Shortcut
 from .transport import Joined
 from .wake import WakeLatency
 
@@ -35,8 +36,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """By which it is told to end; a second SIGINT does not wait for requests."""
 
 PATIENCE = 0.1
-"""Seconds for which the rest of a request with a known head is waited for, before it takes the long
-way, which has its deadline."""
+"""Seconds for which the rest of a plain request is waited for, before it takes the long way, which
+has its deadline."""
 
 _UPGRADE = re.compile(rb"(?im)^upgrade:[^\n]*\n")
 """A wish to speak something else than HTTP/1.1, which a server may ignore (RFC 9110, section 7.8).
@@ -49,11 +50,10 @@ log = logging.getLogger("autoglm")
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it, and a shortcut for requests whose head is known.
+    """HTTP/1.1 as uvicorn speaks it, and a shortcut for plain requests.
 
-    The scope of each request has three more entries: ``certificate``, the client's; ``beyond``,
-    whether there were as many connections as may be already when this one began; and ``head``, the
-    request's head as it came, where it came as one piece.
+    The scope of each request has two more entries: ``certificate``, the client's; and ``beyond``,
+    whether there were as many connections as may be already when this one began.
 
     A head that takes longer than `Limits.head` ends the connection, and so does none within
     uvicorn's time after an answer by the shortcut: the server looks at each connection now and
@@ -65,7 +65,6 @@ class Protocol(HttpToolsProtocol):
     _until = math.inf
     _beyond = False
     _within = False
-    _head = b""
     _part = b""
     _passage: Passage | None = None
     _held = b""
@@ -104,18 +103,17 @@ class Protocol(HttpToolsProtocol):
 
     def _pass(self, data: bytes) -> bool:
         """Take the shortcut, or wait for the rest of what would."""
-        found = self.shortcut.find(data)
-        if found is None or self.flow.write_paused or self._beyond:
+        plain = self.shortcut.find(data)
+        if plain is None or self.flow.write_paused or self._beyond:
             return False
-        known, begin, end = found
+        known, begin, end = plain
         if len(data) < end:
             self._part = data
             self._until = self.loop.time() + PATIENCE
             return True
         if len(data) > end:
             return False
-        body = data[begin:]
-        self._passage = self.shortcut.begin(known, body, self._certificate, self._answer)
+        self._passage = self.shortcut.begin(known, data[begin:], self._certificate, self._answer)
         if self._passage is None:
             return False
         self._until = math.inf
@@ -123,7 +121,7 @@ class Protocol(HttpToolsProtocol):
 
     def _go_on(self, data: bytes, begins: bool) -> None:
         """The long way."""
-        self._head = head = head_of(data) if begins else b""
+        head = head_of(data) if begins else b""
         super().data_received(_UPGRADE.sub(b"", head) + data[len(head) :])
 
     def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
@@ -163,8 +161,6 @@ class Protocol(HttpToolsProtocol):
         self._until = self.loop.time() + self.limits.head
         self.scope["certificate"] = self._certificate  # type: ignore[typeddict-unknown-key]
         self.scope["beyond"] = self._beyond  # type: ignore[typeddict-unknown-key]
-        self.scope["head"] = self._head  # type: ignore[typeddict-unknown-key]
-        self._head = b""
 
     def on_headers_complete(self) -> None:
         """It is there."""

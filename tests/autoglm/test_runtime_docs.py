@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autoglm import busy_poll
-from autoglm.serve import shortcut
+from autoglm.serve import head, shortcut
 from autoglm.serve.limits import Limits
 from tests.autoglm.serving import serving
 from tests.native import ROOT
@@ -41,8 +41,9 @@ def test_bounds_are_those_of_the_code() -> None:
         f"| `--deadline` | {limits.deadline:.0f} s",
         f"| {limits.head:.0f} s for the head",
         f"| `--grace` | {limits.grace:.0f} s",
-        f"Kept are\n{shortcut.MOST} heads of at most {shortcut.LONGEST >> 10} KiB,",
-        f"with bodies of at most {shortcut.LONGEST_BODY >> 10} KiB",
+        f"whose head has at most {head.LONGEST >> 10} KiB,",
+        f"`Content-Length`, of at most {shortcut.LONGEST >> 10} KiB.",
+        f"understood of {shortcut.MOST} heads is kept",
     ):
         assert text in PAGE
     assert busy_poll.DEFAULT == 1000 and "a\nmillisecond at most" in PAGE
