@@ -102,7 +102,7 @@ class _Infer:
         length = json_length(scope["fields"])
         request = model.reader.read(await read_body(receive), length)
         scope["deadline"].attend(receive)
-        write = partial(reply.write, model.name, request.form)
+        write = partial(reply.write, model.name, request)
         content, json = await model.run(request.inputs, write)
         headers = reply.headers(content, json)
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers to requests to run a model, as bytes: the Open Inference Protocol, version 2.
+"""Answers to requests to run a model, as bytes: the Open Inference Protocol (`protocol`).
 
-Sources as of `wire`. Answers to requests that differ in their arrays' values only differ in theirs
-only, so what is said around the arrays is made once.
+What is said around the arrays is the same for requests of one form, and made once.
 """
 
 from __future__ import annotations
@@ -17,30 +16,31 @@ import orjson
 from ..exchange import Layout
 from ..tensor import Array
 from . import protocol
-from .wire import Form
+from .wire import Form, Request
 
 MOST_KNOWN: Final = 16
 """How many are kept for one form of request: outputs of other shapes are another."""
 
 
-def write(model: str, form: Form, outputs: Layout) -> tuple[bytes, int | None]:
+def write(model: str, request: Request, outputs: Layout) -> tuple[bytes, int | None]:
     """The answer to a request.
 
     Args:
         model: Name of the one that ran.
-        form: Of the request.
+        request: What was asked for.
         outputs: What the model gave.
 
     Returns:
         The body, and how many bytes of it are JSON when arrays follow, else None. JSON has no
         number for what is infinite or none (NaN): it is null there; in binary it is as it is.
     """
+    form = request.form
     words = form.answers.get(outputs.description)
     if words is None:
         if len(form.answers) >= MOST_KNOWN:
             form.answers.clear()
         words = form.answers[outputs.description] = Words(model, form, outputs.views)
-    return words.around(outputs.views)
+    return words.around(outputs.views, request.id)
 
 
 def headers(content: bytes, head: int | None) -> list[tuple[bytes, bytes]]:
@@ -81,15 +81,15 @@ class Words:
             else:
                 self._lists.append((said + entry[:-1] + b',"data":', name))
                 said = b"},"
-        end = b"]}" if form.id is None else b'],"id":' + orjson.dumps(form.id) + b"}"
-        self._end = said.removesuffix(b",") + end
+        self._last = said.removesuffix(b",")
 
-    def around(self, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
-        """The answer with these outputs, as of `write`."""
+    def around(self, outputs: Mapping[str, Array], of: str | None) -> tuple[bytes, int | None]:
+        """The answer with these outputs, as of `write`, to a request of that ``id``."""
         pieces: list[bytes] = []
         for said, name in self._lists:
             pieces += (said, _numbers(outputs[name]))
-        pieces.append(self._end)
+        end = b"]}" if of is None else b'],"id":' + orjson.dumps(of) + b"}"
+        pieces += (self._last, end)
         if not self._arrays:
             return b"".join(pieces), None
         head = sum(map(len, pieces))

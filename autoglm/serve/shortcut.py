@@ -173,9 +173,10 @@ class Passage:
 
     def __init__(self, known: Known, request: wire.Request, answer: Answer) -> None:
         self._known = known
-        self._form = form = request.form
+        self._request = request
         self._answer = answer
-        self._call = known.model.begin(request.inputs, self._done, form if request.known else None)
+        kind = request.form if request.known else None
+        self._call = known.model.begin(request.inputs, self._done, kind)
 
     def enter(self, length: int, visit: Visit) -> None:
         """Count it, and bound its time.
@@ -198,7 +199,7 @@ class Passage:
             self._fail(outcome)
             return
         try:
-            content, head = reply.write(self._known.model.name, self._form, outcome)
+            content, head = reply.write(self._known.model.name, self._request, outcome)
         except Exception as error:  # noqa: BLE001 - every one has an answer
             self._fail(error)
             return

@@ -50,10 +50,10 @@ class _Input:
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """What requests say that differ in their arrays' values only.
+    """What requests say that differ in their arrays' values and in their ``id`` only.
 
     Attributes:
-        id: The client's name for it; None when there is none.
+        id: The client's name for it, or what stands for it; None when there is none.
         inputs: All of them.
         outputs: Names of those that are wanted; empty for all.
         binary: Names of those that are wanted in binary.
@@ -62,7 +62,7 @@ class Form:
             (`exchange.Layout`); it is `reply` that keeps it.
     """
 
-    id: str | None
+    id: str | Slot | None
     inputs: Sequence[_Input]
     outputs: Sequence[str]
     binary: frozenset[str]
@@ -75,11 +75,13 @@ class Request(NamedTuple):
 
     Attributes:
         form: What it says.
+        id: The client's name for it; None when there is none.
         inputs: By name; those that came in binary are views of the body.
         known: Whether there was one of its form before.
     """
 
     form: Form
+    id: str | None
     inputs: Mapping[str, Array]
     known: bool = False
 
@@ -98,6 +100,7 @@ class Reader:
         self._inputs = info.inputs
         self._specs = {spec.name: spec for spec in info.inputs}
         self._outputs = [spec.name for spec in info.outputs]
+        self._holes = len(info.inputs) + 1
         self._known: dict[tuple[bytes, ...], Form] = {}
 
     def read(self, body: bytes, length: int | None) -> Request:
@@ -114,7 +117,7 @@ class Reader:
         try:
             form = self._known.get(document.around)
             if form is not None:
-                return Request(form, _arrays(form, document, body), known=True)
+                return _request(form, document, body, known=True)
             form = self._form(document.outline())
             request = self._fit(form, document, body)
             self._keep(document.around, form)
@@ -124,17 +127,17 @@ class Reader:
 
     def _document(self, body: bytes, length: int | None) -> Document:
         if length is None:
-            return Document(body, len(self._specs))
+            return Document(body, self._holes)
         if length > len(body):
             raise InputError(f"the JSON has {length} bytes by its header, the body has {len(body)}")
         text = body[:length]
-        known = (text,) in self._known  # so there are no lists in it
-        return Document(text, 0 if known else len(self._specs))
+        known = (text,) in self._known  # so there are no holes in it
+        return Document(text, 0 if known else self._holes)
 
     def _fit(self, form: Form, document: Document, body: bytes) -> Request:
-        inputs = _arrays(form, document, body)
-        check_inputs(self._inputs, inputs)
-        return Request(form, inputs)
+        request = _request(form, document, body)
+        check_inputs(self._inputs, request.inputs)
+        return request
 
     def _keep(self, around: tuple[bytes, ...], form: Form) -> None:
         if sum(map(len, around)) <= LONGEST_KNOWN:
@@ -153,10 +156,15 @@ class Reader:
             inputs[found.name] = found
         outputs, binary = _outputs(stated, self._outputs)
         identifier = stated.get("id")
-        if identifier is not None and not isinstance(identifier, str):
+        if not isinstance(identifier, str | Slot | None):
             raise InputError("id is a text")
         size = sum(each.size or 0 for each in inputs.values())
         return Form(identifier, tuple(inputs.values()), outputs, binary, size)
+
+
+def _request(form: Form, document: Document, body: bytes, *, known: bool = False) -> Request:
+    name = document.name(form.id) if isinstance(form.id, Slot) else form.id
+    return Request(form, name, _arrays(form, document, body), known)
 
 
 def _arrays(form: Form, document: Document, body: bytes) -> dict[str, Array]:

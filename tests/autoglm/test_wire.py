@@ -38,8 +38,7 @@ def changed(index: int, **changes: Any) -> dict[str, Any]:
 def test_json() -> None:
     given = small.inputs(3, 7)
     found = read(request(given, id="seven"))
-    form = found.form
-    assert form.id == "seven" and not form.outputs and not form.binary
+    assert found.id == "seven" and not found.form.outputs and not found.form.binary
     assert all(np.array_equal(found.inputs[name], array) for name, array in given.items())
     nested = changed(0, data=small.inputs()["x"].tolist())
     assert np.array_equal(read(nested).inputs["x"], small.inputs()["x"])
@@ -169,28 +168,85 @@ PIECES = st.sampled_from(
 )
 
 
-@given(PIECES, PIECES, st.sampled_from(["n", "\\u006e", "data"]))
-def test_what_was_understood_changes_nothing(x: str, k: str, name: str) -> None:
+IDS = st.sampled_from(
+    [
+        '"b"',
+        '""',
+        '"\\""',
+        '"b\\',
+        '"b"}',
+        "3",
+        "null",
+        '"\\u0062"',
+        '"b", "id": "c"',
+        '"b", "c": "d"',
+    ]
+)
+
+
+@given(PIECES, PIECES, st.sampled_from(["n", "\\u006e", "data"]), IDS)
+def test_what_was_understood_changes_nothing(x: str, k: str, name: str, identifier: str) -> None:
     """A reader that has read the like answers as one that has not, right and wrong."""
 
-    def text(x: str, k: str, name: str = "n") -> bytes:
+    def text(x: str, k: str, name: str = "n", identifier: str = '"a"') -> bytes:
         first = f'{{"name": "x", "datatype": "FP32", "shape": [0, 64], "data": {x}}}'
         second = f'{{"name":"k","datatype":"INT64","shape":[1],"data":{k}}}'
-        return f'{{"inputs": [{first}, {second}], "outputs": [{{"name": "{name}"}}]}}'.encode()
+        rest = f'"outputs": [{{"name": "{name}"}}]'
+        return f'{{"id": {identifier}, "inputs": [{first}, {second}], {rest}}}'.encode()
 
     def outcome(reader: wire.Reader, content: bytes) -> object:
         try:
             found = reader.read(content, None)
         except InputError as error:
             return str(error)
-        return {key: value.tolist() for key, value in found.inputs.items()}, found.form.outputs
+        inputs = {key: value.tolist() for key, value in found.inputs.items()}
+        return found.id, inputs, found.form.outputs
 
     learned = wire.Reader(small.INFO)
     learned.read(text("[]", "[5]"), None)
     assert len(learned._known) == 1
-    assert outcome(learned, text("[]", "[13]")) == ({"x": [], "k": [13]}, ["n"])
-    for content in (text(x, k), text("[]", k), text("[]", "[6]", name), text("[]", "[7]")):
+    assert outcome(learned, text("[]", "[13]")) == ("a", {"x": [], "k": [13]}, ["n"])
+    for changes in ((x, k), ("[]", k), ("[]", "[6]", name), ("[]", "[7]", "n", identifier)):
+        content = text(*changes)
         assert outcome(learned, content) == outcome(wire.Reader(small.INFO), content)
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "", "ä€𝄞", "b" * 5000, "[1]", '"data": [1]', "a\\b", 'a"b', "\n"]
+)
+def test_any_id(name: str) -> None:
+    """It is kept apart, unless it has characters that JSON writes in another way."""
+    reader = wire.Reader(small.INFO)
+    given = small.inputs()
+    for content in ({"id": "first"} | request(given), request(given, id="first")):
+        first = reader.read(json.dumps(content).encode(), None)
+        text = json.dumps(content | {"id": name}, ensure_ascii=False).encode()
+        found = reader.read(text, None)
+        assert (first.id, found.id) == ("first", name)
+        assert found.known == (name.isprintable() and not set(name) & set('"\\'))
+        assert np.array_equal(found.inputs["x"], given["x"])
+        for model in (first, found):
+            assert json.loads(reply.write("small", model, outcome([1.0], 2))[0])["id"] == model.id
+    assert len(reader._known) == 2
+
+
+@pytest.mark.parametrize("name", [b'"\xff"', b'"\t"', b'"a\\"', b'"a" "b"', b'"a', b"1", b'["a"]'])
+def test_an_id_that_is_no_text(name: bytes) -> None:
+    reader = wire.Reader(small.INFO)
+    text = json.dumps(request(small.inputs(), id="first")).encode()
+    for content in (text, text):
+        reader.read(content, None)
+        with pytest.raises(InputError):
+            reader.read(content.replace(b'"first"', name), None)
+    assert len(reader._known) == 1
+
+
+def test_an_id_of_something_else() -> None:
+    reader = wire.Reader(small.INFO)
+    for number in range(3):
+        content = changed(0, parameters={"id": str(number)})
+        found = reader.read(json.dumps(content).encode(), None)
+        assert found.id is None and np.array_equal(found.inputs["x"], small.inputs()["x"])
 
 
 def test_lists_that_are_no_inputs_are_not_taken_for_them() -> None:
@@ -223,11 +279,11 @@ def test_a_list_beside_binary_data_is_json_too() -> None:
 def test_how_much_is_kept_of_one(more: int, kept: bool) -> None:
     reader = wire.Reader(small.INFO)
     given = small.inputs(3)
-    bare = json.dumps(request(given, id=""))
+    bare = json.dumps(request(given, parameters={"x": ""}))
     around = len(bare) - sum(
         len(json.dumps(array.reshape(-1).tolist())) for array in given.values()
     )
-    text = json.dumps(request(given, id="x" * (wire.LONGEST_KNOWN - around + more)))
+    text = json.dumps(request(given, parameters={"x": "x" * (wire.LONGEST_KNOWN - around + more)}))
     reader.read(text.encode(), None)
     assert len(reader._known) == kept
 
@@ -235,7 +291,8 @@ def test_how_much_is_kept_of_one(more: int, kept: bool) -> None:
 def test_how_many_are_kept() -> None:
     reader = wire.Reader(small.INFO)
     for number in range(wire.MOST_KNOWN + 1):
-        reader.read(json.dumps(request(small.inputs(), id=str(number))).encode(), None)
+        content = request(small.inputs(), parameters={"x": number})
+        reader.read(json.dumps(content).encode(), None)
         assert len(reader._known) == (number % wire.MOST_KNOWN) + 1
 
 
@@ -260,7 +317,7 @@ def outcome(y: list[float], n: int) -> Layout:
 
 def test_answers() -> None:
     outputs = outcome([1.5, np.nan], 3)
-    plain, head = reply.write("small", read(request(small.inputs(), id="a")).form, outputs)
+    plain, head = reply.write("small", read(request(small.inputs(), id="a")), outputs)
     assert head is None
     assert json.loads(plain) == {
         "model_name": "small",
@@ -272,9 +329,9 @@ def test_answers() -> None:
         ],
     }
     wanted = [{"name": "n"}, {"name": "y", "parameters": {"binary_data": True}}]
-    form = read(request(small.inputs(), outputs=wanted)).form
+    asked = read(request(small.inputs(), outputs=wanted))
     for y, n in (([1.5, np.nan], 3), ([2.5, np.inf], 4), ([0.0, 1.0, 2.0], 5), ([], 6)):
-        mixed, head = reply.write("small", form, outcome(y, n))
+        mixed, head = reply.write("small", asked, outcome(y, n))
         assert head is not None
         stated = json.loads(mixed[:head])["outputs"]
         assert [each["name"] for each in stated] == ["n", "y"] and stated[0]["data"] == [n]
@@ -282,14 +339,14 @@ def test_answers() -> None:
         assert stated[1]["parameters"] == {"binary_data_size": 4 * len(y)}
         found = np.frombuffer(mixed[head:], np.float32)
         assert np.array_equal(found, np.array(y, np.float32), equal_nan=True)
-    assert len(form.answers) == 3
+    assert len(asked.form.answers) == 3
 
 
 def test_how_many_answers_are_kept() -> None:
-    form = read(request(small.inputs())).form
+    asked = read(request(small.inputs()))
     for length in range(reply.MOST_KNOWN + 1):
-        reply.write("small", form, outcome([0.0] * length, 1))
-        assert len(form.answers) == length % reply.MOST_KNOWN + 1
+        reply.write("small", asked, outcome([0.0] * length, 1))
+        assert len(asked.form.answers) == length % reply.MOST_KNOWN + 1
 
 
 HOSTILE: dict[str, tuple[Any, str]] = {
