@@ -64,22 +64,13 @@ class Region:
         """A new one."""
         return cls(os.memfd_create("autoglm-exchange", os.MFD_CLOEXEC))
 
-    def put(
-        self,
-        arrays: Mapping[str, Array],
-        begin: int = 0,
-        *,
-        most: int = sys.maxsize,
-        kind: Hashable | None = None,
-    ) -> bytes:
+    def put(self, arrays: Mapping[str, Array], begin: int = 0, most: int = sys.maxsize) -> bytes:
         """Copy arrays into it.
 
         Args:
             arrays: Of plain element types.
             begin: Where the first one may be.
             most: Bytes of them.
-            kind: The same for arrays of the same names, types and shapes only, for who knows:
-                finding that out takes longer than copying small ones. None: it is found out.
 
         Returns:
             Their description, which `take` of the other side wants.
@@ -88,8 +79,11 @@ class Region:
             InputError: One holds Python objects, or they are larger.
             MemoryError, OSError: There is no memory for them.
         """
-        key = kind or (begin, *((name, each.dtype, each.shape) for name, each in arrays.items()))
-        layout = self._known.get(key) or self._keep(key, self._lay(arrays, begin, most))
+        layout = self._known.get(begin)  # of the last ones
+        if layout is None or not _alike(layout.views, arrays):
+            key = (begin, *((name, each.dtype, each.shape) for name, each in arrays.items()))
+            layout = self._known.get(key) or self._keep(key, self._lay(arrays, begin, most))
+            self._keep(begin, layout)
         for name, view in layout.views.items():
             view[...] = arrays[name]
         return layout.description
@@ -160,3 +154,14 @@ class Region:
             self._length = os.fstat(self.descriptor).st_size
             self._map = mmap.mmap(self.descriptor, self._length)
             self._known.clear()  # views of the old map; those in use keep it
+
+
+def _alike(views: Mapping[str, Array], arrays: Mapping[str, Array]) -> bool:
+    """Whether arrays have the names, types and shapes of others."""
+    if len(views) != len(arrays):
+        return False
+    for name, view in views.items():
+        array = arrays.get(name)
+        if array is None or array.shape != view.shape or array.dtype != view.dtype:
+            return False
+    return True

@@ -103,7 +103,7 @@ def _answer(description: bytes, region: Region, model: Loaded, largest: int) -> 
     """The answer to a call, and whether no device is left after it."""
     try:
         inputs = region.take(description)
-        return region.put(model.run(inputs.views), inputs.end, most=largest), False
+        return region.put(model.run(inputs.views), inputs.end, largest), False
     except errors.DeviceError as error:
         return _failure(error, lost=True), True
     except (errors.Error, OSError, MemoryError) as error:

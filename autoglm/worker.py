@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,14 +57,12 @@ class Call:
         inputs: Not changed until it is over.
         done: Called once, later, with the outputs, or with what went wrong; it does not raise.
             The outputs are memory of the worker's, and good until it returns.
-        kind: Of the inputs, as `Region.put` takes it.
         tries: How often a process died of it.
         over: It is done, or nobody waits for it any more: then `done` is not called.
     """
 
     inputs: Mapping[str, Array]
     done: Callable[[Layout | Error], None]
-    kind: Hashable | None = None
     tries: int = 0
     over: bool = False
 
@@ -228,18 +226,12 @@ class Worker:
         finally:
             call.over = True
 
-    def begin(
-        self,
-        inputs: Mapping[str, Array],
-        done: Callable[[Layout | Error], None],
-        kind: Hashable | None = None,
-    ) -> Call:
+    def begin(self, inputs: Mapping[str, Array], done: Callable[[Layout | Error], None]) -> Call:
         """As `call`, for who cannot wait, with inputs that `tensor.check_inputs` has seen already.
 
         Args:
             inputs: As there.
             done: As `Call.done`.
-            kind: As `Call.kind`.
 
         Returns:
             The call; who sets it `over` before it begins makes that it never does.
@@ -249,7 +241,7 @@ class Worker:
         """
         if self._keeper is None:
             raise DeviceError(f"run {self.info.name}: the worker was stopped")
-        call = Call(inputs, done, kind)
+        call = Call(inputs, done)
         self._queue.append(call)
         self._feed()
         return call
@@ -385,7 +377,7 @@ class Worker:
 
     def _begin(self, lane: _Lane, call: Call) -> None:
         try:
-            description = lane.region.put(call.inputs, kind=call.kind)
+            description = lane.region.put(call.inputs)
         except (Error, OSError, MemoryError) as error:
             self._alone = False
             self._loop.call_soon(call.finish, _ours(error, self.info.name))

@@ -6,7 +6,6 @@ Source: RFC 9112, sections 2 and 3. The parser is uvicorn's, so both understand 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -16,7 +15,8 @@ END: Final = b"\r\n\r\n"
 """Of a head."""
 LONGEST: Final = 4096
 """Bytes of a head that is read here."""
-_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,9})\r\n")
+MOST_DIGITS: Final = 9
+"""Of the length of a body."""
 _NOT_PLAIN: Final = (b"content-encoding", b"expect", b"transfer-encoding", b"upgrade")
 
 
@@ -38,15 +38,25 @@ def head_of(data: bytes) -> bytes:
     return data[: end + len(END)] if end >= 0 else b""
 
 
-def apart(head: bytes) -> tuple[bytes, int]:
-    """What a head says but for the length of the body, and that, in bytes; -1: it says none.
+def divide(data: bytes) -> tuple[tuple[bytes, bytes], int, bytes] | None:
+    """What a head says but for the length of its body, that, and what is there of the body.
 
     Heads of which one is plain, and which are the same but for the length, mean the same.
+
+    Args:
+        data: From its first byte on.
+
+    Returns:
+        None: the head is not there as a whole, or no length is where most clients have it.
     """
-    found = _LENGTH.search(head)
-    if found is None:
-        return head, -1
-    return head[: found.start(1)] + head[found.end(1) :], int(found[1])
+    head, end, body = data.partition(END)
+    before, _, rest = head.partition(b"\r\nContent-Length: ")
+    if not rest:
+        before, _, rest = head.partition(b"\r\ncontent-length: ")
+    digits, _, after = rest.partition(b"\r\n")
+    if not (end and digits.isdigit() and len(digits) <= MOST_DIGITS):
+        return None
+    return (before, after), int(digits), body
 
 
 def read(head: bytes) -> Head | None:
@@ -64,7 +74,7 @@ def read(head: bytes) -> Head | None:
         head.count(b"\n") == len(fields) + 2  # each once, and it ends where the parser says
         and parser.get_http_version() == "1.1"
         and parser.should_keep_alive()
-        and fields.get(b"content-length") == b"%d" % apart(head)[1]
+        and divide(head) is not None
         and fields.keys().isdisjoint(_NOT_PLAIN)
     )
     return Head(told.target, fields) if plain else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +158,6 @@ class Graph(Served):
         """As `Worker.run`."""
         return await self.worker.run(inputs, use)
 
-    def begin(
-        self,
-        inputs: Mapping[str, Array],
-        done: Callable[[Layout | Error], None],
-        kind: Hashable | None = None,
-    ) -> Call:
+    def begin(self, inputs: Mapping[str, Array], done: Callable[[Layout | Error], None]) -> Call:
         """As `Worker.begin`."""
-        return self.worker.begin(inputs, done, kind)
+        return self.worker.begin(inputs, done)

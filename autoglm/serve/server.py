@@ -106,14 +106,14 @@ class Protocol(HttpToolsProtocol):
         plain = self.shortcut.find(data)
         if plain is None or self.flow.write_paused or self._beyond:
             return False
-        known, begin, end = plain
-        if len(data) < end:
+        known, length, body = plain
+        if len(body) < length:
             self._part = data
             self._until = self.loop.time() + PATIENCE
             return True
-        if len(data) > end:
+        if len(body) > length:
             return False
-        self._passage = self.shortcut.begin(known, data[begin:], self._certificate, self._answer)
+        self._passage = self.shortcut.begin(known, body, self._certificate, self._answer)
         if self._passage is None:
             return False
         self._until = math.inf

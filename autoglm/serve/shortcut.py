@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.exceptions import HTTPException
 
@@ -22,7 +22,7 @@ from . import protocol, reply, wire
 from .access import Access, require
 from .answer import GONE, problem, status_of
 from .guard import seconds_of
-from .head import apart, head_of, read
+from .head import divide, read
 from .inference import json_length
 from .limits import Limits
 from .metrics import Metrics
@@ -59,20 +59,6 @@ class Known:
     seconds: float
 
 
-class Plain(NamedTuple):
-    """A plain request, from its first byte on.
-
-    Attributes:
-        known: What its head means.
-        begin: Of its body, in bytes.
-        end: Of its body.
-    """
-
-    known: Known
-    begin: int
-    end: int
-
-
 class Shortcut:
     """The way.
 
@@ -97,25 +83,30 @@ class Shortcut:
             for model in models
             for place in protocol.places(model.name)
         }
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[tuple[bytes, bytes], Known] = {}
         self._longest = min(LONGEST, limits.body)
         self._limits = limits
         self._tally = tally
         self._metrics = metrics
         self._access = access
 
-    def find(self, data: bytes) -> Plain | None:
+    def find(self, data: bytes) -> tuple[Known, int, bytes] | None:
         """A request that may take it, as far as its head tells.
 
         Args:
             data: From its first byte on.
+
+        Returns:
+            What its head means, how long its body is, and what is there of that, or of more.
         """
-        head = head_of(data)
-        around, length = apart(head)
-        if not 0 <= length <= self._longest:
+        divided = divide(data)
+        if divided is None:
             return None
-        known = self._known.get(around) or self._understand(head, around)
-        return Plain(known, len(head), len(head) + length) if known is not None else None
+        around, length, body = divided
+        if length > self._longest:
+            return None
+        known = self._known.get(around) or self._understand(data[: -len(body) or None], around)
+        return (known, length, body) if known is not None else None
 
     def begin(
         self, known: Known, body: bytes, certificate: bytes, answer: Answer
@@ -143,7 +134,7 @@ class Shortcut:
         passage.enter(len(body), Visit(tally, self._metrics))
         return passage
 
-    def _understand(self, head: bytes, around: bytes) -> Known | None:
+    def _understand(self, head: bytes, around: tuple[bytes, bytes]) -> Known | None:
         found = read(head)
         model = self._targets.get(found.target) if found is not None else None
         if found is None or model is None:
@@ -175,8 +166,7 @@ class Passage:
         self._known = known
         self._request = request
         self._answer = answer
-        kind = request.form if request.known else None
-        self._call = known.model.begin(request.inputs, self._done, kind)
+        self._call = known.model.begin(request.inputs, self._done)
 
     def enter(self, length: int, visit: Visit) -> None:
         """Count it, and bound its time.

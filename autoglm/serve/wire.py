@@ -77,13 +77,11 @@ class Request(NamedTuple):
         form: What it says.
         id: The client's name for it; None when there is none.
         inputs: By name; those that came in binary are views of the body.
-        known: Whether there was one of its form before.
     """
 
     form: Form
     id: str | None
     inputs: Mapping[str, Array]
-    known: bool = False
 
 
 class Reader:
@@ -117,7 +115,7 @@ class Reader:
         try:
             form = self._known.get(document.around)
             if form is not None:
-                return _request(form, document, body, known=True)
+                return _request(form, document, body)
             form = self._form(document.outline())
             request = self._fit(form, document, body)
             self._keep(document.around, form)
@@ -162,9 +160,9 @@ class Reader:
         return Form(identifier, tuple(inputs.values()), outputs, binary, size)
 
 
-def _request(form: Form, document: Document, body: bytes, *, known: bool = False) -> Request:
+def _request(form: Form, document: Document, body: bytes) -> Request:
     name = document.name(form.id) if isinstance(form.id, Slot) else form.id
-    return Request(form, name, _arrays(form, document, body), known)
+    return Request(form, name, _arrays(form, document, body))
 
 
 def _arrays(form: Form, document: Document, body: bytes) -> dict[str, Array]:
