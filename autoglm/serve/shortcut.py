@@ -3,7 +3,7 @@
 
 The long way, by ASGI, its routes and a task for each request, takes longer than a small model.
 Bounds, rights and deadlines hold as they do there. Whatever is not plain takes that one, which
-alone refuses: a head that says more (`head.read_plain`), a long body, inputs that do not fit.
+alone refuses: a head that says more (`head.read`), a long body, inputs that do not fit.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Known:
 
 
 class Shortcut:
-    """The way.
+    """Leads plain requests to their models.
 
     Args:
         models: Those to which it leads.
