@@ -70,7 +70,7 @@ class Region:
         Args:
             arrays: Of plain element types.
             begin: Where the first one may be.
-            most: Bytes of them.
+            most: Bytes of them; more is refused, as outputs of a call are that are too large.
 
         Returns:
             Their description, which `take` of the other side wants.
@@ -106,7 +106,7 @@ class Region:
     def _lay(self, arrays: Mapping[str, Array], begin: int, most: int) -> Layout:
         """Find a place for each array."""
         if sum(array.nbytes for array in arrays.values()) > most:
-            raise InputError(f"the arrays are larger than {most} bytes")
+            raise InputError(f"the outputs are larger than {most} bytes")
         slots = []
         end = begin
         for name, array in arrays.items():

@@ -22,8 +22,6 @@ from .protocol import DATATYPES
 if TYPE_CHECKING:
     from .reply import Words
 
-MOST_TENSORS: Final = 256
-"""In one request."""
 MOST_EXTENTS: Final = 32
 LONGEST_KNOWN: Final = 4096
 """Bytes of JSON that are kept for when they come again."""

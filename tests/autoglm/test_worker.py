@@ -245,3 +245,34 @@ def test_a_region_takes_any_plain_array() -> None:
         region.put({"objects": np.array([object()])})
     del found
     region.close()
+
+
+def test_arrays_like_the_last_ones_and_others() -> None:
+    region, rows = Region.make(), np.random.default_rng(1)
+    for shape, dtype in (
+        ((2, 3), "f4"),
+        ((2, 3), "f4"),
+        ((3, 2), "f4"),
+        ((2, 3), ">f4"),
+        ((0,), "i8"),
+    ):
+        for names in ("ab", "ab", "ba", "a", "abc"):
+            given = {name: rows.integers(0, 9, shape).astype(dtype) for name in names}
+            layout = region.take(region.put(given))
+            assert layout.views.keys() == given.keys()
+            for name, view in layout.views.items():
+                assert np.array_equal(view, given[name]) and view.dtype == given[name].dtype
+    region.close()
+
+
+@pytest.mark.parametrize(("more", "fits"), [(-1, False), (0, True), (1, True)])
+def test_how_large_outputs_may_be(more: int, fits: bool) -> None:
+    region = Region.make()
+    given: dict[str, Array] = {"y": np.ones(5, np.float32), "n": np.ones(3, np.int8)}
+    for _ in range(2):
+        if fits:
+            assert region.put(given, most=23 + more)
+        else:
+            with pytest.raises(InputError, match="outputs are larger than 22 bytes"):
+                region.put(given, most=23 + more)
+    region.close()
