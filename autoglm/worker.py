@@ -198,7 +198,10 @@ class Worker:
         Args:
             inputs: As `Loaded` takes them; not changed until the call is over.
             use: Makes what is wanted of the outputs, which are memory of the worker's, and good
-                until it returns.
+                until it returns. What it raises is raised here.
+
+        Returns:
+            What it makes.
 
         Raises:
             InputError: They do not fit the model.

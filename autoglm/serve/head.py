@@ -2,6 +2,7 @@
 """Heads of plain requests: one that says what it wants, how long its body is, and no more of HTTP.
 
 Source: RFC 9112, sections 2 and 3. The parser is uvicorn's, so both understand the same.
+Any thread may call.
 """
 
 from __future__ import annotations

@@ -23,7 +23,11 @@ from .model import Graph, Served
 
 
 def routes(models: Mapping[str, Served]) -> list[BaseRoute]:
-    """For the models that are served, by name; languages are described, and not inferred."""
+    """For models that are served.
+
+    Args:
+        models: Those, by name; languages are described, and not inferred.
+    """
     of_model = _Models(models)
     infer = _Infer(of_model)
     prefix = "/v2/models/{model}"

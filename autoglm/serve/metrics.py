@@ -27,7 +27,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """Counts, and answers Prometheus.
+    """Counts, and answers Prometheus. It belongs to the event loop of the service.
 
     Args:
         models: Those that are served.

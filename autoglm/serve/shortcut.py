@@ -60,7 +60,7 @@ class Known:
 
 
 class Shortcut:
-    """Leads plain requests to their models.
+    """Leads plain requests to their models. It belongs to the event loop of the service.
 
     Args:
         models: Those to which it leads.

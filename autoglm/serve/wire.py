@@ -83,7 +83,7 @@ class Request(NamedTuple):
 
 
 class Reader:
-    """Reads requests to run a model.
+    """Reads requests to run a model. One thread uses it.
 
     A client states the same again and again where only the arrays in it, or behind it, differ: what
     was understood once is kept.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoglm.serve.head import LONGEST, divide, head_of, read
+from autoglm.serve.head import LONGEST, MOST_DIGITS, divide, head_of, read
 
 TARGET = b"/v2/models/small/infer"
 
@@ -91,6 +91,14 @@ def test_the_longest(more: int, plain: bool) -> None:
 
 
 ODD = (b"Content-Length: ", b"Content-Length: \r\nX: 1", b"\r\n", b"X:\r\n", b"12", b"a")
+
+
+@pytest.mark.parametrize(("more", "plain"), [(-1, True), (0, True), (1, False)])
+def test_the_longest_length(more: int, plain: bool) -> None:
+    data = head(b"Content-Length: " + b"7" * (MOST_DIGITS + more))
+    assert (divide(data) is not None) == (read(data) is not None) == plain
+
+
 LINES = st.sampled_from([*sorted({line for lines in PLAIN for line in lines}), *ODD])
 
 

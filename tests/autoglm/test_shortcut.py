@@ -548,7 +548,9 @@ def test_it_ends_in_order(
         time.sleep(0.1)
         ending = threading.Thread(target=service.stop)
         ending.start()
+        until = time.monotonic() + 10
         while not service._server._application.stopping:
+            assert time.monotonic() < until
             time.sleep(0.01)
         time.sleep(0.1)
         part.send(message[-5:])

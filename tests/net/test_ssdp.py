@@ -234,6 +234,7 @@ def test_a_group_that_cannot_be_reached_is_told_once(hosts: Hosts, tmp_path: Pat
             until(lambda: told[-1] == "")
         # What is sent while the link comes may fail otherwise; that is told once, too.
         assert all(one != other for one, other in pairwise(told))
+        assert told.count("") == 1 and told[-1] == ""
     finally:
         a.link_down()
         a.link_up()
