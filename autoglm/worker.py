@@ -328,6 +328,7 @@ class Worker:
             [sys.executable, "-m", "autoglm.work", *map(str, descriptors)],
             stdin=subprocess.DEVNULL,
             pass_fds=descriptors,
+            env=dict(os.environ),  # execve(2) fails where a thread changes it meanwhile (EFAULT)
             start_new_session=True,  # a Ctrl-C is for the service, which ends it in order
         )
         for ours, theirs in pairs:

@@ -48,7 +48,11 @@ CONFIGURATIONS = {
 
 
 def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] = NOTHING) -> str:
-    """Run a program to its end; its output, or a failed test that shows it."""
+    """Run a program to its end; its output, or a failed test that shows it.
+
+    It gets a copy of the environment: tests change theirs, and execve(2) fails with EFAULT where
+    that happens while it is read in another thread.
+    """
     words = [str(word) for word in command]
     words[0] = find(words[0]) or words[0]
     done = subprocess.run(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from functools import partial
@@ -60,6 +61,7 @@ def _run(configuration: str, names: Sequence[str]) -> Outcomes:
             *(find("ctest") or "ctest", "--test-dir", tree, "-R", f"^({'|'.join(names)})$"),
             *("--output-junit", report, "--parallel", "2"),
         ],
+        env=dict(os.environ),  # as `native.run` does
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

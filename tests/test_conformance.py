@@ -22,7 +22,8 @@ from hal.conformance.check import checks
 from hal.conformance.outcome import Result
 from hal.conformance.run import isolated, look, run
 from hal.conformance.subject import Subject
-from tests.needs import find, needs
+from tests import native
+from tests.needs import needs
 
 ROOT = Path(__file__).parent.parent
 BROKEN = ROOT / "tests" / "conformance" / "broken"
@@ -178,15 +179,9 @@ def flags() -> list[str]:
 def plugin(source: Path, folder: Path) -> Path:
     """Build a driver, as its author would."""
     needs("cc")
-    compiler = find("cc")
-    assert compiler is not None
     path = folder / f"{source.stem}.so"
     warnings = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
-    done = subprocess.run(
-        [compiler, "-shared", "-fPIC", *warnings, str(source), *flags(), "-o", str(path)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert native.run("cc", "-shared", "-fPIC", *warnings, source, *flags(), "-o", path) == ""
     return path
 
 

@@ -192,6 +192,7 @@ class Worker:
                 [sys.executable, "-m", "autoglm.decoder.work", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
+                env=dict(os.environ),  # execve(2) fails where a thread changes it meanwhile
                 start_new_session=True,  # a Ctrl-C is for the service, which ends it in order
             )
         ours.settimeout(self._stall)

@@ -12,6 +12,7 @@ devices and processor features, and works inside a virtual machine.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
@@ -144,7 +145,12 @@ class Guest:
             with (self._folder / "qemu.log").open("wb") as log:
                 streams = None if terminal else subprocess.DEVNULL
                 self._process = subprocess.Popen(
-                    qemu, stdin=streams, stdout=streams, stderr=log, start_new_session=not terminal
+                    qemu,
+                    env=dict(os.environ),  # read by execve(2) while tests change theirs
+                    stdin=streams,
+                    stdout=streams,
+                    stderr=log,
+                    start_new_session=not terminal,
                 )
 
     def _script(self, command: Sequence[str], environment: Mapping[str, str]) -> str:
