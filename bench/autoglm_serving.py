@@ -28,7 +28,7 @@ import autoglm
 from autoglm import compiler
 from autoglm.tensor import Array
 
-from .rounds import Contestant, Row, medians, quiet
+from .rounds import Contestant, Row, medians, middle, quiet, turns
 
 CLIENTS = 32
 SECONDS = 2.0
@@ -36,8 +36,11 @@ SECONDS = 2.0
 TURNS = 5
 NAMES = {"float32": "FP32", "int32": "INT32"}
 BARE = "bare call"
-STARTS = 7
-"""How often servers and engines are started: how fast one is depends on where its memory lies."""
+STARTS = 3
+"""How often servers and engines are started anew: one start may be luckier than another."""
+ROUNDS = 40
+"""Turns of each in a start, short ones: how fast the machine is changes within seconds, by more
+than what is measured here, so only what was done one after the other compares."""
 HOPS = {"a process alone": "alone", "two processes alone": "bare", "they and uvicorn": "uvicorn"}
 """The least that servers can do (`hops_server`)."""
 
@@ -79,7 +82,7 @@ def models(folder: Path) -> list[Model]:
     for name, (source, inputs) in given.items():
         artifact = folder / f"{name}.glm"
         compiler.compile(source, output=artifact, engines=["onnxruntime"], seconds=1)
-        threads, batch = ("1", 40) if name == "mlp" else ("0", 10)
+        threads, batch = ("1", 20) if name == "mlp" else ("0", 5)
         made.append(Model(name, source, artifact, inputs, threads, batch))
     return made
 
@@ -275,6 +278,9 @@ def peer_server(module: str, model: Model, *options: str) -> Iterator[Server]:
 def served_rows(model: Model, *options: str, goal: str = "<= 300") -> list[Row]:
     """A request of one client beyond a bare call of the engine.
 
+    What is beyond the call is taken of turns of the same round; the note gives the range in which
+    its median lies, for ours and for each peer.
+
     Args:
         model: Which.
         options: Of our service; what they do to the machine is done to all.
@@ -282,19 +288,36 @@ def served_rows(model: Model, *options: str, goal: str = "<= 300") -> list[Row]:
     """
     path = f"/v2/models/{model.name}/infer"
     asked = {"binary": request_in_binary(path, model.inputs), "json": request(path, model.inputs)}
-    each_time = [_served(model, asked, options) for _ in range(STARTS)]
-    found = {name: statistics.median(each[name] for each in each_time) for name in each_time[0]}
+    found: dict[str, list[float]] = {}
+    for _ in range(STARTS):
+        for name, taken in _served(model, asked, options).items():
+            found.setdefault(name, []).extend(taken)
+    bare = found.pop(BARE)
+    theirs = {peer: statistics.median(found[peer]) for peer in found if peer not in asked}
+    theirs[BARE] = statistics.median(bare)
+    beyond = {name: middle(_differences(taken, bare)) for name, taken in found.items()}
     rows = []
     for form in asked:
         name = " ".join(["served, 1 client,", f"{form}, {model.name}", *options])
-        theirs = {peer: taken for peer, taken in found.items() if peer not in asked}
-        beyond = found[form] - found[BARE]
-        rows.append(Row(name, found[form], theirs, goal, beyond, "us"))
+        told = [
+            f"{each} {median:.0f} ({low:.0f} to {high:.0f})"
+            for each, (median, low, high) in beyond.items()
+            if each == form or each in theirs
+        ]
+        note = f"beyond the call: {', '.join(told)}"
+        ours_took = statistics.median(found[form])
+        rows.append(Row(name, ours_took, theirs, goal, beyond[form][0], "us", note))
     return rows
 
 
-def _served(model: Model, asked: Mapping[str, bytes], options: Sequence[str]) -> dict[str, float]:
-    """Microseconds of a request to each server, and of a bare call, all of them started anew."""
+def _differences(taken: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [one - other for one, other in zip(taken, others, strict=True)]
+
+
+def _served(
+    model: Model, asked: Mapping[str, bytes], options: Sequence[str]
+) -> dict[str, list[float]]:
+    """Microseconds of a request to each server, and of a bare call, by turn; all started anew."""
     with ExitStack() as stack:
         servers = dict.fromkeys(asked, stack.enter_context(ours(model, *options)))
         servers["fastapi"] = stack.enter_context(peer_server("fastapi_server", model))
@@ -314,10 +337,8 @@ def _served(model: Model, asked: Mapping[str, bytes], options: Sequence[str]) ->
             name: partial(client.ask, messages[name]) for name, client in clients.items()
         }
         contestants[BARE] = partial(model.session().run, None, model.inputs)
-        found = medians(
-            contestants, rounds=5, batch=model.batch, warm=10, apart=True, before=between
-        )
-    return {name: taken / 1e3 for name, taken in found.items()}
+        found = turns(contestants, ROUNDS, model.batch, 5, apart=True, before=between)
+    return {name: [statistics.median(turn) / 1e3 for turn in each] for name, each in found.items()}
 
 
 def awake_rows(model: Model) -> list[Row]:

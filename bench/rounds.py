@@ -6,9 +6,12 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
 
 Contestant = Callable[[], object]
 _LULL = 0.004  # seconds
@@ -88,7 +91,22 @@ def medians(
     before: Contestant | None = None,
     after: Contestant | None = None,
 ) -> dict[str, float]:
-    """Median time of one call of each contestant, in nanoseconds.
+    """Median time of one call of each contestant, in nanoseconds; see `turns`."""
+    found = turns(contestants, rounds, batch, warm, apart=apart, before=before, after=after)
+    return {name: statistics.median(chain(*taken)) for name, taken in found.items()}
+
+
+def turns(
+    contestants: Mapping[str, Contestant],
+    rounds: int,
+    batch: int,
+    warm: int,
+    *,
+    apart: bool,
+    before: Contestant | None,
+    after: Contestant | None = None,
+) -> dict[str, list[list[float]]]:
+    """Times of each contestant's turns, in nanoseconds of one call; turns of a round compare.
 
     Args:
         contestants: What to time, by name. Each call is one operation.
@@ -99,7 +117,7 @@ def medians(
         before: Called before each turn, untimed.
         after: Called after each turn, untimed.
     """
-    times: dict[str, list[float]] = {name: [] for name in contestants}
+    times: dict[str, list[list[float]]] = {name: [] for name in contestants}
     order = list(contestants)
     timings, calls = (batch, 1) if apart else (1, batch)
     shuffle = random.Random(7).shuffle
@@ -115,8 +133,15 @@ def medians(
             if after:
                 after()
             if turn >= 0:
-                times[name] += taken
-    return {name: statistics.median(taken) for name, taken in times.items()}
+                times[name].append(taken)
+    return times
+
+
+def middle(figures: Sequence[float]) -> tuple[float, float, float]:
+    """Median, and the range in which it lies by 95 per cent (the bootstrap's percentiles)."""
+    again = np.random.default_rng(7).choice(np.asarray(figures), (2000, len(figures)))
+    low, high = np.percentile(np.median(again, axis=1), [2.5, 97.5])
+    return float(np.median(figures)), float(low), float(high)
 
 
 def _timed(call: Contestant, calls: int) -> float:

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     import onnxruntime
 
 _MODEL, _WEIGHTS = "model.onnx", "model.weights"
-_SPIN = "200"
-"""Microseconds that a thread waits for its next part without sleeping: longer than between the
-operators of a call. By default it goes on long after, and takes a processor from others."""
+_SPIN = "500"
+"""Microseconds that a thread waits for its next part without sleeping: as long as it takes until
+the next call of a client that makes one after the other. By default it is more than 50 ms, in which
+it takes a processor from others."""
 _LARGER = 1.25  # how much constants that were folded may add to what is kept
 
 
