@@ -13,6 +13,7 @@ import hashlib
 import json
 import mmap
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,6 +57,15 @@ def is_artifact(path: Path) -> bool:
         return False
 
 
+def _open_regular(path: str, flags: int) -> int:
+    """As open(2), for regular files only; a FIFO is not waited for until somebody writes it."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotAnArtifact(f'read "{path}": it is no regular file')
+    return descriptor
+
+
 class Artifact(Closing):
     """An artifact that is open for reading. Any thread may use it; it is one memory map.
 
@@ -80,7 +90,7 @@ class Artifact(Closing):
             AlteredArtifact: Its header or manifest was changed.
         """
         self.path = Path(path)
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", opener=_open_regular) as file:
             self.size = length = os.fstat(file.fileno()).st_size
             if length < len(MAGIC):
                 raise NotAnArtifact(self._says(f"it has {length} bytes, which is no artifact"))

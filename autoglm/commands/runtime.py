@@ -21,7 +21,6 @@ from ..errors import (
     DeviceError,
     Error,
     InputError,
-    NotAnArtifact,
     TargetUnavailable,
     WrongTarget,
 )
@@ -164,9 +163,6 @@ def cli(**options: Any) -> int:
     models: Sequence[Path] = options["models"]
     if not models:
         raise click.UsageError("name an artifact: --model FILE")
-    for path in models:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for who writes it
-            raise NotAnArtifact(f'read "{path}": it is no regular file')
     if mode == "serve":
         return _serve(options)
     if len(models) > 1:

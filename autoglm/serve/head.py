@@ -18,6 +18,7 @@ LONGEST: Final = 4096
 """Bytes of a head that is read here."""
 MOST_DIGITS: Final = 9
 """Of the length of a body."""
+_METHOD: Final = b"POST "
 _NOT_PLAIN: Final = (b"content-encoding", b"expect", b"transfer-encoding", b"upgrade")
 
 
@@ -37,6 +38,11 @@ def head_of(data: bytes) -> bytes:
     """The head of a request, from its first byte on; empty when its end is not there."""
     end = data.find(END)
     return data[: end + len(END)] if end >= 0 else b""
+
+
+def may_become(data: bytes) -> bool:
+    """Whether bytes may be the beginning of a plain head."""
+    return len(data) <= LONGEST and _METHOD.startswith(data[: len(_METHOD)]) and END not in data
 
 
 def divide(data: bytes) -> tuple[tuple[bytes, bytes], int, bytes] | None:
@@ -62,7 +68,7 @@ def divide(data: bytes) -> tuple[tuple[bytes, bytes], int, bytes] | None:
 
 def read(head: bytes) -> Head | None:
     """Understand a head; None: it is not plain, or not of a POST request."""
-    if not (head.startswith(b"POST ") and len(head) <= LONGEST):
+    if not (head.startswith(_METHOD) and len(head) <= LONGEST):
         return None
     told = _Told()
     parser = httptools.HttpRequestParser(told)

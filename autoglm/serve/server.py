@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ..errors import Error
 from .access import Access
 from .application import Application
-from .head import head_of
+from .head import head_of, may_become
 from .limits import Limits
 from .shortcut import Passage, Shortcut
 from .transport import Joined
@@ -36,8 +36,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """By which it is told to end; a second SIGINT does not wait for requests."""
 
 PATIENCE = 0.1
-"""Seconds for which the rest of a plain request is waited for, before it takes the long way, which
-has its deadline."""
+"""Seconds for which the rest of a plain request is waited for, from its first byte on, before it
+takes the long way, which has its deadline."""
 
 _UPGRADE = re.compile(rb"(?im)^upgrade:[^\n]*\n")
 """A wish to speak something else than HTTP/1.1, which a server may ignore (RFC 9110, section 7.8).
@@ -66,6 +66,7 @@ class Protocol(HttpToolsProtocol):
     _beyond = False
     _within = False
     _part = b""
+    _rest = math.inf
     _passage: Passage | None = None
     _held = b""
     _last = False
@@ -95,6 +96,8 @@ class Protocol(HttpToolsProtocol):
             return
         if self._part:
             data, self._part = self._part + data, b""
+        else:
+            self._rest = math.inf
         between = not self._within and (self.cycle is None or self.cycle.response_complete)
         if between and self._pass(data):
             self._unset_keepalive_if_required()  # of an answer by the long way
@@ -104,19 +107,25 @@ class Protocol(HttpToolsProtocol):
     def _pass(self, data: bytes) -> bool:
         """Take the shortcut, or wait for the rest of what would."""
         plain = self.shortcut.find(data)
-        if plain is None or self.flow.write_paused or self._beyond:
+        if self.flow.write_paused or self._beyond:
             return False
+        if plain is None:
+            return may_become(data) and self._keep(data)
         known, length, body = plain
         if len(body) < length:
-            self._part = data
-            self._until = self.loop.time() + PATIENCE
-            return True
+            return self._keep(data)
         if len(body) > length:
             return False
         self._passage = self.shortcut.begin(known, body, self._certificate, self._answer)
         if self._passage is None:
             return False
         self._until = math.inf
+        return True
+
+    def _keep(self, data: bytes) -> bool:
+        """Wait for the rest; pieces that go on to come do not put off the end of that."""
+        self._part = data
+        self._until = self._rest = min(self._rest, self.loop.time() + PATIENCE)
         return True
 
     def _go_on(self, data: bytes, begins: bool) -> None:

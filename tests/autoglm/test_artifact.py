@@ -142,6 +142,14 @@ def test_damaged(
     assert type(caught.value) is error
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_no_regular_file(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """It is told at once: a FIFO is not waited for."""
+    make(tmp_path / "other.glm")
+    with pytest.raises(errors.NotAnArtifact, match=r'other\.glm": it is no regular file'):
+        artifact.Artifact(tmp_path / "other.glm")
+
+
 def test_a_blob_that_was_changed(written: Path) -> None:
     data = bytearray(written.read_bytes())
     data[artifact.ALIGNMENT] ^= 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import socket
 import threading
@@ -54,6 +55,12 @@ def short(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Passage, "enter", entered)
     return found
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces come late here."""
+    monkeypatch.setattr(server, "PATIENCE", 30.0)
 
 
 class Line:
@@ -184,16 +191,15 @@ def test_a_length_that_is_none(length: bytes, service: Service, short: list[str]
 
 def test_answers_of_both_ways_are_alike(line: Line, short: list[str]) -> None:
     for form in (in_json, in_binary):
-        message = form(small.inputs(1, 7), "X-Test: alike")
-        line.send(message[:20], message[20:])
-        first, second = line.receive(), line.ask(message)
+        long = form(small.inputs(1, 7), f"X-Long: {'x' * LONGEST}")
+        first, second = line.ask(long), line.ask(form(small.inputs(1, 7)))
         first[1].pop("date"), second[1].pop("date")
         assert first == second
     assert len(short) == 2
 
 
 @pytest.mark.parametrize("form", [in_json, in_binary])
-def test_in_pieces(form: Callable[..., bytes], line: Line, short: list[str]) -> None:
+def test_in_pieces(form: Callable[..., bytes], patient: None, line: Line, short: list[str]) -> None:
     def pieces(seed: int) -> Iterator[bytes]:
         head, _, body = form(small.inputs(1, seed), "X-Test: in pieces").partition(b"\r\n\r\n")
         yield head + b"\r\n\r\n"
@@ -206,11 +212,14 @@ def test_in_pieces(form: Callable[..., bytes], line: Line, short: list[str]) -> 
     assert len(short) == 3
 
 
-def test_a_head_in_pieces_takes_the_long_way(line: Line, short: list[str]) -> None:
-    message = in_binary(small.inputs(1, 1), "X-Test: a head in pieces")
-    line.send(message[:20], message[20:])
+@pytest.mark.parametrize("wish", ["X-Test: none", "Upgrade: h2c", "Upgrade: websocket"])
+def test_a_head_in_pieces(wish: str, patient: None, line: Line, short: list[str]) -> None:
+    """It is read as it is in one, and a wish to speak something else ignored."""
+    message = in_binary(small.inputs(1, 1), "Connection: Upgrade", wish)
+    at = message.index(wish.encode()) + 9
+    line.send(message[:2], message[2:at], message[at : at + 30], message[at + 30 :])
     assert right(small.inputs(1, 1), arrays(line.receive()))
-    assert not short
+    assert len(short) == ("X-" in wish)
 
 
 def test_one_after_the_other_without_waiting(line: Line, short: list[str]) -> None:
@@ -430,6 +439,28 @@ def test_a_rest_that_does_not_come(
     assert len(short) == 1
 
 
+@pytest.mark.parametrize("cut", [30, -60])
+def test_a_rest_that_trickles(
+    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: list[str]
+) -> None:
+    """No byte puts the end of waiting off: the bounds of the long way hold."""
+    monkeypatch.setattr(server, "PATIENCE", 0.3)
+    path = write(tmp_path / "small.glm", [good()])
+    message = in_binary(small.inputs(1, 1))
+    limits = Limits(deadline=1.0, head=1.0)
+    with serving(path, limits=limits) as service, closing(Line(service)) as line:
+        line.send(message[:cut])
+        begin = time.monotonic()
+        for byte in message[cut:]:
+            if select.select([line.link], [], [], 0.1)[0]:
+                break
+            line.send(bytes([byte]))
+        assert 1.0 < time.monotonic() - begin < 4.0
+        # A head that takes too long is not answered.
+        assert line.link.recv(100)[:12] == (b"HTTP/1.1 504" if cut < 0 else b"")
+    assert not short
+
+
 def test_a_connection_that_knows_shortcuts_only(service: Service, short: list[str]) -> None:
     """The bound on the time of its first head ends with that head."""
     message = in_binary(small.inputs(1, 1), "X-Test: only")
@@ -452,13 +483,12 @@ def test_an_idle_connection_is_closed(
 
     monkeypatch.setattr(server.Protocol, "connection_made", connection_made)
     message = in_binary(small.inputs(1, 1))
-    plain, long = (message,), (message[:20], message[20:])
+    plain, long = message, in_binary(small.inputs(1, 1), f"X-Long: {'x' * LONGEST}")
     with serving(write(tmp_path / "small.glm", [good()])) as service:
         for asked in ((plain, plain, plain), (plain, long), (long, plain)):
             with closing(Line(service)) as line:
-                for pieces in asked:
-                    line.send(*pieces)
-                    assert line.receive()[0] == 200
+                for each in asked:
+                    assert line.ask(each)[0] == 200
                     time.sleep(0.6)
                 line.link.settimeout(5)
                 assert line.link.recv(1) == b""
@@ -535,10 +565,7 @@ def test_every_device_failed(tmp_path: Path, short: list[str]) -> None:
     assert len(short) == 3
 
 
-def test_it_ends_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: list[str]
-) -> None:
-    monkeypatch.setattr(server, "PATIENCE", 60.0)
+def test_it_ends_in_order(tmp_path: Path, patient: None, short: list[str]) -> None:
     path = write(tmp_path / "small.glm", [bad("slow", seconds=1.0)])
     message = in_binary(small.inputs(1, 1))
     with serving(path) as service, closing(Line(service)) as line, closing(Line(service)) as part:
