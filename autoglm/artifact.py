@@ -57,15 +57,6 @@ def is_artifact(path: Path) -> bool:
         return False
 
 
-def _open_regular(path: str, flags: int) -> int:
-    """As open(2), for regular files only; a FIFO is not waited for until somebody writes it."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotAnArtifact(f'read "{path}": it is no regular file')
-    return descriptor
-
-
 class Artifact(Closing):
     """An artifact that is open for reading. Any thread may use it; it is one memory map.
 
@@ -90,7 +81,10 @@ class Artifact(Closing):
             AlteredArtifact: Its header or manifest was changed.
         """
         self.path = Path(path)
-        with open(self.path, "rb", opener=_open_regular) as file:
+        # Not even opened: a FIFO would be waited for, and some devices act on it.
+        if not stat.S_ISREG(os.stat(self.path).st_mode):
+            raise NotAnArtifact(self._says("it is no regular file"))
+        with open(self.path, "rb") as file:
             self.size = length = os.fstat(file.fileno()).st_size
             if length < len(MAGIC):
                 raise NotAnArtifact(self._says(f"it has {length} bytes, which is no artifact"))

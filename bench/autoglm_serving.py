@@ -51,7 +51,7 @@ class Model:
 
     Attributes:
         threads: Of the engine, as text; "0": as many as it takes by itself.
-        batch: Calls of a turn.
+        calls: Of a turn.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Model:
     artifact: Path
     inputs: Mapping[str, Array]
     threads: str
-    batch: int
+    calls: int
 
     def session(self) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(self.source, providers=["CPUExecutionProvider"])
@@ -82,8 +82,8 @@ def models(folder: Path) -> list[Model]:
     for name, (source, inputs) in given.items():
         artifact = folder / f"{name}.glm"
         compiler.compile(source, output=artifact, engines=["onnxruntime"], seconds=1)
-        threads, batch = ("1", 20) if name == "mlp" else ("0", 5)
-        made.append(Model(name, source, artifact, inputs, threads, batch))
+        threads, calls = ("1", 20) if name == "mlp" else ("0", 5)
+        made.append(Model(name, source, artifact, inputs, threads, calls))
     return made
 
 
@@ -337,7 +337,7 @@ def _served(
             name: partial(client.ask, messages[name]) for name, client in clients.items()
         }
         contestants[BARE] = partial(model.session().run, None, model.inputs)
-        found = turns(contestants, ROUNDS, model.batch, 5, apart=True, before=between)
+        found = turns(contestants, ROUNDS, timings=model.calls, warm=5, before=between)
     return {name: [statistics.median(turn) / 1e3 for turn in each] for name, each in found.items()}
 
 

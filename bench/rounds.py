@@ -86,40 +86,45 @@ def medians(
     *,
     rounds: int = 301,
     batch: int = 1,
-    warm: int = 0,
-    apart: bool = False,
     before: Contestant | None = None,
     after: Contestant | None = None,
 ) -> dict[str, float]:
-    """Median time of one call of each contestant, in nanoseconds; see `turns`."""
-    found = turns(contestants, rounds, batch, warm, apart=apart, before=before, after=after)
+    """Median time of one call of each contestant, in nanoseconds.
+
+    Args:
+        contestants: What to time, by name. Each call is one operation.
+        rounds: How often each takes its turn; the order changes from round to round.
+        batch: Calls a turn, timed together.
+        before: Called before each turn, untimed.
+        after: Called after each turn, untimed.
+    """
+    found = turns(contestants, rounds, batch=batch, before=before, after=after)
     return {name: statistics.median(chain(*taken)) for name, taken in found.items()}
 
 
 def turns(
     contestants: Mapping[str, Contestant],
     rounds: int,
-    batch: int,
-    warm: int,
     *,
-    apart: bool,
-    before: Contestant | None,
+    timings: int = 1,
+    batch: int = 1,
+    warm: int = 0,
+    before: Contestant | None = None,
     after: Contestant | None = None,
 ) -> dict[str, list[list[float]]]:
-    """Times of each contestant's turns, in nanoseconds of one call; turns of a round compare.
+    """Times of one call in each turn of each contestant, in nanoseconds; turns of a round compare.
 
     Args:
-        contestants: What to time, by name. Each call is one operation.
-        rounds: How often each takes its turn; the order changes from round to round.
-        batch: Calls a turn, timed together.
+        contestants: As `medians` takes them.
+        rounds: As there.
+        timings: Of a turn.
+        batch: Calls of a timing.
         warm: Calls before them, untimed: they find the caches full of another's data.
-        apart: Time each call of a turn by itself: the median is one of calls, not of turns.
-        before: Called before each turn, untimed.
-        after: Called after each turn, untimed.
+        before: As there.
+        after: As there.
     """
     times: dict[str, list[list[float]]] = {name: [] for name in contestants}
     order = list(contestants)
-    timings, calls = (batch, 1) if apart else (1, batch)
     shuffle = random.Random(7).shuffle
     for turn in range(-max(rounds // 20, 3), rounds):
         shuffle(order)
@@ -129,7 +134,7 @@ def turns(
                 before()
             for _ in range(warm):
                 call()
-            taken = [_timed(call, calls) for _ in range(timings)]
+            taken = [_timed(call, batch) for _ in range(timings)]
             if after:
                 after()
             if turn >= 0:

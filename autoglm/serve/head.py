@@ -41,8 +41,8 @@ def head_of(data: bytes) -> bytes:
 
 
 def may_become(data: bytes) -> bool:
-    """Whether bytes may be the beginning of a plain head."""
-    return len(data) <= LONGEST and _METHOD.startswith(data[: len(_METHOD)]) and END not in data
+    """Whether bytes may be the beginning of a plain head, of which more has to come."""
+    return len(data) < LONGEST and _METHOD.startswith(data[: len(_METHOD)]) and END not in data
 
 
 def divide(data: bytes) -> tuple[tuple[bytes, bytes], int, bytes] | None:

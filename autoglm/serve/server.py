@@ -106,9 +106,9 @@ class Protocol(HttpToolsProtocol):
 
     def _pass(self, data: bytes) -> bool:
         """Take the shortcut, or wait for the rest of what would."""
-        plain = self.shortcut.find(data)
         if self.flow.write_paused or self._beyond:
             return False
+        plain = self.shortcut.find(data)
         if plain is None:
             return may_become(data) and self._keep(data)
         known, length, body = plain

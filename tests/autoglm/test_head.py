@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoglm.serve.head import LONGEST, MOST_DIGITS, divide, head_of, read
+from autoglm.serve.head import LONGEST, MOST_DIGITS, divide, head_of, may_become, read
 
 TARGET = b"/v2/models/small/infer"
 
@@ -88,6 +88,18 @@ def test_the_longest(more: int, plain: bool) -> None:
     bare = head(b"Content-Length: 5", b"X: ")
     data = bare.replace(b"X: ", b"X: " + b"x" * (LONGEST - len(bare) + more))
     assert (read(data) is not None) == plain
+
+
+def test_what_may_become_a_head() -> None:
+    plain = head(b"X-Long: ", b"Content-Length: 12")
+    plain = plain.replace(b"X-Long: ", b"X-Long: " + b"x" * (LONGEST - len(plain)))
+    assert len(plain) == LONGEST and read(plain) is not None
+    assert all(may_become(plain[:length]) for length in range(1, LONGEST))
+    assert not may_become(plain), "it is there"
+    longer = plain.replace(b"xx", b"xxx", 1)
+    assert not may_become(longer[:LONGEST]), "it is too long already"
+    for other in (b"G", b"POTS", b"post ", b"\x16\x03", b"POST / HTTP/1.1\r\n\r\n"):
+        assert not may_become(other)
 
 
 ODD = (b"Content-Length: ", b"Content-Length: \r\nX: 1", b"\r\n", b"X:\r\n", b"12", b"a")
