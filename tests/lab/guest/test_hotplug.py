@@ -136,6 +136,7 @@ def by_id(lines: Watched) -> bool:
 
 
 def test_usb_adapter_without_udevd_and_when_it_is_back(host: Host, lines: Watched) -> None:
+    subprocess.run(["udevadm", "settle"], check=True)  # it ends once none of its workers is busy
     subprocess.run(["udevadm", "control", "--exit"], check=True)
     until(lambda: not running())
     try:
